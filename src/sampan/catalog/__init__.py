@@ -1,0 +1,1 @@
+"""What exists, its rules and its rows."""

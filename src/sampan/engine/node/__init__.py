@@ -1,0 +1,1 @@
+"""The engine on this machine: containerd keeps the images, runc runs the sandboxes."""

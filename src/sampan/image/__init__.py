@@ -1,0 +1,1 @@
+"""OCI names, registries and image configs."""

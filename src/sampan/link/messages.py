@@ -1,0 +1,180 @@
+"""What gateway and control tell each other.
+
+The gateway keeps every promise locally: it holds *leases* and answers warm requests without asking. Control
+decides what runs. Both directions are idempotent statements about the present, so a lost connection is healed
+by saying everything once more (`Hello`, `Routes`).
+
+    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records
+    control → gateway   Routes · RouteChanged · Grant · Revoke · Gone · Refuse · Tail
+"""
+
+import msgspec
+
+from sampan.model.errors import Failure
+from sampan.model.instance import Stage
+from sampan.model.invocation import InvocationRecord
+from sampan.model.names import InstanceId, VersionKey
+from sampan.model.trigger import HttpTrigger
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+# ── gateway → control ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Hello(_Message, frozen=True):
+    """First message of a connection: who I am and which leases I still hold from before."""
+
+    gateway: str
+    pid: int
+    leases: tuple["Grant", ...] = ()
+
+
+class Want(_Message, frozen=True):
+    """`waiting` requests of this version have no slot right now (an absolute count; 0 takes a want back)."""
+
+    version: VersionKey
+    waiting: int
+    oldest: int  # Unix nanoseconds at which the oldest of them began to wait
+
+
+class GiveBack(_Message, frozen=True):
+    """I use this instance no more: it was idle for the freeze delay, or was revoked and is drained."""
+
+    instance: InstanceId
+    last_used: int  # Unix nanoseconds
+
+
+class Lost(_Message, frozen=True):
+    """The instance did not accept or broke its connection; I dropped its lease. Please look."""
+
+    instance: InstanceId
+    why: str
+    replace: bool = (
+        False  # the instance must not serve again (a timed-out request may still be running in it)
+    )
+
+
+class TailWanted(_Message, frozen=True):
+    """Log of an instance, for `x-fc-log-type: Tail`. `since` None: tell me only where the log ends now."""
+
+    token: int
+    instance: InstanceId
+    since: tuple[int, int] | None  # positions in stdout and stderr
+
+
+class Records(_Message, frozen=True):
+    """Invocations that ended since the last batch."""
+
+    records: tuple[InvocationRecord, ...]
+
+
+Up = Hello | Want | GiveBack | Lost | TailWanted | Records
+
+
+# ── control → gateway ─────────────────────────────────────────────────────────────────────────────────
+
+
+class ServedVersion(msgspec.Struct, frozen=True):
+    """What a gateway must know to serve one version."""
+
+    key: VersionKey
+    function: str
+    version: str  # "LATEST" or a published id
+    concurrency: int  # slots per instance
+    timeout: float  # seconds
+    memory_mb: int
+    handler: str
+    freeze_delay: float  # seconds idle before a lease is given back
+    queue_wait: float  # seconds a request may wait for a slot, starts included
+
+
+class FunctionRoute(msgspec.Struct, frozen=True):
+    """Everything a gateway serves under one function's name."""
+
+    function: str
+    state: str  # "Active" | "Pending" | "Failed"
+    reason: str  # for people, when not Active
+    disabled: str | None  # the reason given when invocation was disabled, "" for none given; None: enabled
+    reserved_concurrency: int | None
+    versions: tuple[ServedVersion, ...]
+    qualifiers: dict[
+        str, tuple[tuple[float, VersionKey], ...]
+    ]  # "LATEST", ids and aliases → (weight, version)
+    triggers: tuple[HttpTrigger, ...]
+
+
+class AccessKey(msgspec.Struct, frozen=True):
+    """A credential calls are signed with. Never shown, never logged."""
+
+    id: str
+    secret: str
+    account: str
+
+    def __repr__(self) -> str:
+        return f"AccessKey(id={self.id!r}, secret=…)"
+
+
+class Routes(_Message, frozen=True):
+    """All there is to serve. Replaces whatever the gateway knew."""
+
+    account: str
+    region: str
+    functions: tuple[FunctionRoute, ...]
+    keys: tuple[AccessKey, ...]
+
+
+class RouteChanged(_Message, frozen=True):
+    """One function's route is new (`route`) or gone (`None`)."""
+
+    function: str
+    route: FunctionRoute | None
+
+
+class Grant(_Message, frozen=True):
+    """A lease: these slots of this instance are yours until you give it back or it is revoked."""
+
+    instance: InstanceId
+    version: VersionKey
+    host: str
+    port: int
+    slots: int
+    cold: bool = False  # started for a waiting request
+    startup: tuple[Stage, ...] = ()
+    log_path: str = ""  # append framing lines here; empty: this engine frames no logs
+
+
+class Revoke(_Message, frozen=True):
+    """Take nothing new to this instance; give it back when it is idle."""
+
+    instance: InstanceId
+
+
+class Gone(_Message, frozen=True):
+    """The instance has ended; requests in it have failed."""
+
+    instance: InstanceId
+    failure: Failure | None = None
+
+
+class Refuse(_Message, frozen=True):
+    """Whoever waits for this version is to be answered now: nothing will come."""
+
+    version: VersionKey
+    failure: Failure | None = None  # a start failed
+    throttled: str = ""  # the caller's own limit was reached: its name
+    no_capacity: str = ""  # the platform is full: of what
+    retry_after: float = 1.0  # seconds
+
+
+class Tail(_Message, frozen=True):
+    """Answer to `TailWanted`."""
+
+    token: int
+    position: tuple[int, int]  # where stdout and stderr end now
+    text: str = ""  # from `since` to there, the last 4 KiB
+
+
+Down = Routes | RouteChanged | Grant | Revoke | Gone | Refuse | Tail

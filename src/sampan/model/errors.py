@@ -1,0 +1,259 @@
+"""Everything that can go wrong, named for what happened.
+
+Three branches that must never be mixed up: the caller's mistake, the user's function failing, the platform
+failing. Statuses and codes for the outside live in `wire/errors.py` alone.
+"""
+
+from enum import Enum
+
+import msgspec
+
+
+class SampanError(Exception):
+    """Any error that the house raises on purpose. `str()` is a sentence for a person."""
+
+
+# ── the caller's mistake ──────────────────────────────────────────────────────────────────────────────
+
+
+class CallerMistake(SampanError):
+    """The request cannot be carried out as it stands."""
+
+
+class InvalidArgument(CallerMistake):
+    """A field has a value that is not allowed."""
+
+    def __init__(self, field: str, given: object, allowed: str) -> None:
+        self.field, self.given, self.allowed = field, given, allowed
+        super().__init__(f"{field}: got {given!r}, allowed is {allowed}")
+
+
+class NotSupported(CallerMistake):
+    """The operation exists in the API but not (yet) here."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__(f"operation '{operation}' is not supported by this platform")
+
+
+class PathNotSupported(CallerMistake):
+    """No operation has this method and path."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"'{method}' against '{path}' is not supported")
+
+
+class EntityTooLarge(CallerMistake):
+    """A body is over its limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"payload size exceeds maximum allowed size ({limit} bytes)")
+
+
+class NotFound(CallerMistake):
+    """Something that was named does not exist."""
+
+
+class FunctionNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"function '{name}' does not exist")
+
+
+class VersionNotFound(NotFound):
+    def __init__(self, function: str, version: str) -> None:
+        super().__init__(f"version '{version}' of function '{function}' does not exist")
+
+
+class AliasNotFound(NotFound):
+    def __init__(self, function: str, alias: str) -> None:
+        super().__init__(f"alias '{alias}' of function '{function}' does not exist")
+
+
+class TriggerNotFound(NotFound):
+    def __init__(self, function: str, trigger: str) -> None:
+        super().__init__(f"trigger '{trigger}' of function '{function}' does not exist")
+
+
+class InstanceNotFound(NotFound):
+    def __init__(self, instance: str) -> None:
+        super().__init__(f"instance '{instance}' does not exist")
+
+
+class ConcurrencyConfigNotFound(NotFound):
+    def __init__(self, function: str) -> None:
+        super().__init__(f"function '{function}' has no concurrency config")
+
+
+class RouteNotFound(NotFound):
+    def __init__(self, host: str, path: str) -> None:
+        super().__init__(f"no function is served at host '{host}', path '{path}'")
+
+
+class AlreadyExists(CallerMistake):
+    """Something of this name is there already."""
+
+
+class FunctionAlreadyExists(AlreadyExists):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"function '{name}' already exists")
+
+
+class AliasAlreadyExists(AlreadyExists):
+    def __init__(self, function: str, alias: str) -> None:
+        super().__init__(f"alias '{alias}' of function '{function}' already exists")
+
+
+class TriggerAlreadyExists(AlreadyExists):
+    def __init__(self, function: str, trigger: str) -> None:
+        super().__init__(f"trigger '{trigger}' of function '{function}' already exists")
+
+
+class Conflict(CallerMistake):
+    """The thing is in a state that forbids this."""
+
+
+class ConcurrentUpdate(Conflict):
+    def __init__(self, function: str) -> None:
+        super().__init__(f"function '{function}' is being updated; try again when that update has ended")
+
+
+class FunctionNotEmpty(Conflict):
+    def __init__(self, function: str, what: str) -> None:
+        super().__init__(f"function '{function}' has {what}; delete them first")
+
+
+class VersionInUse(Conflict):
+    def __init__(self, function: str, version: str, user: str) -> None:
+        super().__init__(f"version '{version}' of function '{function}' is used by {user}; change that first")
+
+
+class LimitExceeded(CallerMistake):
+    """A quota on the number of resources."""
+
+
+class Denied(CallerMistake):
+    """The caller may not do this."""
+
+
+class InvalidAccessKey(Denied):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"invalid access key ID '{key}'")
+
+
+class SignatureMismatch(Denied):
+    def __init__(self) -> None:
+        super().__init__(
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your access key and signing method"
+        )
+
+
+class RequestTimeSkewed(Denied):
+    def __init__(self, given: str, now: str) -> None:
+        super().__init__(
+            f"the difference between the request time '{given}' and the current time '{now}' is too large"
+        )
+
+
+class NonceReplayed(Denied):
+    def __init__(self) -> None:
+        super().__init__("the signature nonce was used before; sign each request anew")
+
+
+class MissingHeader(CallerMistake):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"required HTTP header {name} was not specified")
+
+
+class InvocationDisabled(Denied):
+    def __init__(self, function: str, reason: str) -> None:
+        why = f": {reason}" if reason else ""
+        super().__init__(f"invocations of function '{function}' are disabled{why}")
+
+
+class MethodNotAllowed(CallerMistake):
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        self.allowed = allowed
+        super().__init__(f"method {method} is not enabled on this trigger; enabled are {', '.join(allowed)}")
+
+
+# ── a limit was reached ───────────────────────────────────────────────────────────────────────────────
+
+
+class Throttled(SampanError):
+    """A limit of the caller's own: 429. Names the limit."""
+
+    def __init__(self, limit: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(limit)
+
+
+class NoCapacity(SampanError):
+    """The platform has no room: 503. Names what is short."""
+
+    def __init__(self, what: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(what)
+
+
+# ── a start failed, or the user's function did ────────────────────────────────────────────────────────
+
+
+class FailureKind(Enum):
+    """Why a sandbox could not be had, or ended. Travels between processes."""
+
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_DENIED = "image_denied"
+    IMAGE_WRONG_PLATFORM = "image_wrong_platform"
+    IMAGE_INVALID = "image_invalid"
+    IMAGE_PULL_FAILED = "image_pull_failed"
+    DISK_FULL = "disk_full"
+    ENTRYPOINT_MISSING = "entrypoint_missing"
+    EXITED = "exited"
+    OUT_OF_MEMORY = "out_of_memory"
+    PORT_NEVER_OPENED = "port_never_opened"
+    INITIALIZER_FAILED = "initializer_failed"
+    HEALTH_CHECK_FAILED = "health_check_failed"
+    NO_SUCH_SANDBOX = "no_such_sandbox"
+    ENGINE_FAILED = "engine_failed"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """One failure, as it travels and as it is shown."""
+
+    kind: FailureKind
+    message: str
+    log_tail: str = ""  # the container's last lines, if it had any
+    exit_code: int | None = None
+
+
+class StartFailed(SampanError):
+    """A sandbox could not be made ready."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.message)
+
+
+class FunctionFailed(SampanError):
+    """The user's function failed while it had a request."""
+
+
+class FunctionExited(FunctionFailed):
+    def __init__(self, milliseconds: int) -> None:
+        super().__init__(
+            f"Process exited unexpectedly before completing request (duration: {milliseconds}ms)"
+        )
+
+
+class FunctionTimedOut(FunctionFailed):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Function time out after {seconds:g} seconds")
+
+
+class BadResponse(FunctionFailed):
+    """The function's answer breaks HTTP or a limit."""
+
+
+class PlatformFailed(SampanError):
+    """Our own fault."""

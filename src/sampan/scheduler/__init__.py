@@ -1,0 +1,1 @@
+"""What runs, and who may use it."""

@@ -1,0 +1,1 @@
+"""What users import: knows the wire, not the platform."""

@@ -1,0 +1,1 @@
+"""The front door: settings in, rooms wired, a file per role."""

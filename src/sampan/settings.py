@@ -1,0 +1,189 @@
+"""Settings: one frozen object per role, each field with its unit, its default and the reason for it.
+
+Read once, in `serve/`: built-in default, then the file, then the environment (`SAMPAN_<SECTION>_<FIELD>`), then
+flags. Rooms receive their section; nobody else reads a file or the environment. docs/settings.md lists them all.
+"""
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+
+class Platform(msgspec.Struct, frozen=True):
+    """Shared by all roles."""
+
+    state: Annotated[str, Meta(description="Directory of everything that must survive a reboot.")] = (
+        "/var/lib/sampan"
+    )
+    run: Annotated[
+        str, Meta(description="Directory of sockets, pids and bundles; empty: /run/sampan-<realm>.")
+    ] = ""
+    user: Annotated[str, Meta(description="User of gateway, control and registry; made if missing.")] = (
+        "sampan"
+    )
+    account: Annotated[str, Meta(description="Account id in ARNs and container headers.")] = (
+        "1000000000000000"
+    )
+    region: Annotated[str, Meta(description="Region id in ARNs and container headers.")] = "local"
+    log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
+
+    @property
+    def realm(self) -> str:
+        """Four hex digits that keep two platforms on one machine apart (cgroups, links, nftables, sockets)."""
+        return hashlib.sha256(os.path.realpath(self.state).encode()).hexdigest()[:4]
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.run or f"/run/sampan-{self.realm}")
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(self.state)
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """The data plane."""
+
+    listen: Annotated[
+        str, Meta(description="Address of the front door; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(description="Port of the front door; FC's own local default.", ge=0, le=65535)
+    ] = 9000
+    processes: Annotated[int, Meta(description="Gateway processes sharing the port.", ge=1, le=64)] = 1
+    domain: Annotated[
+        str, Meta(description="Functions answer at <function>.<domain>; *.localhost needs no DNS.")
+    ] = "localhost"
+    max_request_header: Annotated[int, Meta(description="Bytes of request headers; FC: 8 KB.")] = 8 << 10
+    max_response_header: Annotated[
+        int, Meta(description="Bytes of a function's response headers; FC: 8 KB.")
+    ] = 8 << 10
+    max_target: Annotated[int, Meta(description="Bytes of path and query; FC: 4 KB.")] = 4 << 10
+    max_event: Annotated[int, Meta(description="Bytes of a synchronous event; FC: 32 MB.")] = 32 << 20
+    max_body: Annotated[int, Meta(description="Bytes of an HTTP call's body, streamed; 0: no limit.")] = 0
+    idle_timeout: Annotated[
+        float, Meta(description="Seconds a kept-alive client connection may be silent.")
+    ] = 75.0
+    header_timeout: Annotated[float, Meta(description="Seconds to send a whole request header.")] = 15.0
+    queue_wait: Annotated[
+        float, Meta(description="Seconds a request may wait for a slot, starts included.")
+    ] = 150.0
+    queue_length: Annotated[int, Meta(description="Requests that may wait per function.", ge=1)] = 1000
+    drain: Annotated[float, Meta(description="Seconds in-flight requests are given after SIGTERM.")] = 30.0
+
+
+class Scheduler(msgspec.Struct, frozen=True):
+    """What runs, and for how long."""
+
+    freeze_delay: Annotated[
+        float, Meta(description="Seconds without a request before an instance is frozen.")
+    ] = 1.0
+    keepalive: Annotated[
+        float, Meta(description="Seconds an idle instance is kept when its function says nothing.")
+    ] = 300.0
+    spares: Annotated[
+        int, Meta(description="Created, not started, sandboxes kept per recently used version.", ge=0)
+    ] = 1
+    spare_keep: Annotated[float, Meta(description="Seconds after the last request that spares are kept.")] = (
+        600.0
+    )
+    start_timeout: Annotated[float, Meta(description="Seconds until the port must accept; FC: 120.")] = 120.0
+    drain_grace: Annotated[float, Meta(description="Seconds from SIGTERM to SIGKILL.")] = 10.0
+    parallel_starts: Annotated[
+        int, Meta(description="Starts under way at once; more only queue for the CPU.", ge=1)
+    ] = 8
+    max_instances: Annotated[
+        int, Meta(description="Instances of one function; FC's account default is 100.", ge=1)
+    ] = 300
+    memory_mb: Annotated[
+        int, Meta(description="MB all instances may be configured for; 0: 90 % of the machine.")
+    ] = 0
+    cpu_overcommit: Annotated[
+        float, Meta(description="Configured vCPU per core; idle instances use none.")
+    ] = 100.0
+    backoff_max: Annotated[
+        float, Meta(description="Seconds between starts of a version that keeps failing, at most.")
+    ] = 60.0
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """The node engine (sandboxd)."""
+
+    runtime: Annotated[str, Meta(description="runc or crun.")] = "runc"
+    network: Annotated[
+        str, Meta(description="/16 of sandbox addresses; empty: 10.<64..127>.0.0/16 by realm.")
+    ] = ""
+    network_pool: Annotated[int, Meta(description="Network namespaces kept ready.", ge=0)] = 8
+    dns: Annotated[str, Meta(description="Name server inside sandboxes; empty: the machine's own.")] = ""
+    writable_layer: Annotated[
+        str, Meta(description="disk (own file system, not counted as memory) or memory (tmpfs).")
+    ] = "disk"
+    favordynmods: Annotated[
+        bool, Meta(description="Remount cgroup2 for 2× faster starts; stays until reboot.")
+    ] = True
+    containerd: Annotated[str, Meta(description="Socket of an existing containerd; empty: run our own.")] = ""
+    gc_keep: Annotated[float, Meta(description="Seconds an unused image is kept.")] = 86400.0
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """The embedded registry."""
+
+    enabled: Annotated[bool, Meta(description="Run a registry beside the platform.")] = True
+    listen: Annotated[
+        str, Meta(description="Its address; pushing needs no login, so loopback only by default.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(description="Its port.", ge=1, le=65535)] = 5000
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All of it."""
+
+    platform: Platform = Platform()
+    gateway: Gateway = Gateway()
+    scheduler: Scheduler = Scheduler()
+    engine: Engine = Engine()
+    registry: Registry = Registry()
+
+
+class BadSettings(Exception):
+    """A setting has an unknown name or a value that is not allowed; says which and where."""
+
+
+def load(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """Default, then `file` (TOML), then `environment`, then `flags` ("section.field": value).
+
+    Raises: BadSettings.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadSettings(f"{file}: {error}") from error
+    sections = get_type_hints(Settings)
+    for section, shape in sections.items():
+        for field in shape.__struct_fields__:
+            if (given := environment.get(f"SAMPAN_{section}_{field}".upper())) is not None:
+                values.setdefault(section, {})[field] = given
+    for name, value in (flags or {}).items():
+        if value is not None:
+            section, _, field = name.partition(".")
+            values.setdefault(section, {})[field] = value
+    for section, fields in values.items():
+        if section not in sections:
+            raise BadSettings(f"no section [{section}]; there are {', '.join(sections)}")
+        for field in fields:
+            if field not in sections[section].__struct_fields__:
+                raise BadSettings(f"no setting {section}.{field}; see docs/settings.md")
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSettings(str(error)) from error

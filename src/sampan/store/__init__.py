@@ -1,0 +1,1 @@
+"""Durable rows: the database and its migrations."""
