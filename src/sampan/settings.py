@@ -21,15 +21,11 @@ class Platform(msgspec.Struct, frozen=True):
     state: Annotated[str, Meta(description="Directory of everything that must survive a reboot.")] = (
         "/var/lib/sampan"
     )
-    run: Annotated[
-        str, Meta(description="Directory of sockets, pids and bundles; empty: /run/sampan-<realm>.")
-    ] = ""
-    user: Annotated[str, Meta(description="User of gateway, control and registry; made if missing.")] = (
-        "sampan"
+    run: Annotated[str, Meta(description="Directory of sockets, pids and bundles; empty: /run/sampan-<realm>.")] = (
+        ""
     )
-    account: Annotated[str, Meta(description="Account id in ARNs and container headers.")] = (
-        "1000000000000000"
-    )
+    user: Annotated[str, Meta(description="User of gateway, control and registry; made if missing.")] = "sampan"
+    account: Annotated[str, Meta(description="Account id in ARNs and container headers.")] = "1000000000000000"
     region: Annotated[str, Meta(description="Region id in ARNs and container headers.")] = "local"
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
 
@@ -50,30 +46,26 @@ class Platform(msgspec.Struct, frozen=True):
 class Gateway(msgspec.Struct, frozen=True):
     """The data plane."""
 
-    listen: Annotated[
-        str, Meta(description="Address of the front door; 0.0.0.0 opens it to the network.")
-    ] = "127.0.0.1"
-    port: Annotated[
-        int, Meta(description="Port of the front door; FC's own local default.", ge=0, le=65535)
-    ] = 9000
+    listen: Annotated[str, Meta(description="Address of the front door; 0.0.0.0 opens it to the network.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(description="Port of the front door; FC's own local default.", ge=0, le=65535)] = 9000
     processes: Annotated[int, Meta(description="Gateway processes sharing the port.", ge=1, le=64)] = 1
     domain: Annotated[
         str, Meta(description="Functions answer at <function>.<domain>; *.localhost needs no DNS.")
     ] = "localhost"
     max_request_header: Annotated[int, Meta(description="Bytes of request headers; FC: 8 KB.")] = 8 << 10
-    max_response_header: Annotated[
-        int, Meta(description="Bytes of a function's response headers; FC: 8 KB.")
-    ] = 8 << 10
+    max_response_header: Annotated[int, Meta(description="Bytes of a function's response headers; FC: 8 KB.")] = (
+        8 << 10
+    )
     max_target: Annotated[int, Meta(description="Bytes of path and query; FC: 4 KB.")] = 4 << 10
     max_event: Annotated[int, Meta(description="Bytes of a synchronous event; FC: 32 MB.")] = 32 << 20
     max_body: Annotated[int, Meta(description="Bytes of an HTTP call's body, streamed; 0: no limit.")] = 0
-    idle_timeout: Annotated[
-        float, Meta(description="Seconds a kept-alive client connection may be silent.")
-    ] = 75.0
+    idle_timeout: Annotated[float, Meta(description="Seconds a kept-alive client connection may be silent.")] = 75.0
     header_timeout: Annotated[float, Meta(description="Seconds to send a whole request header.")] = 15.0
-    queue_wait: Annotated[
-        float, Meta(description="Seconds a request may wait for a slot, starts included.")
-    ] = 150.0
+    queue_wait: Annotated[float, Meta(description="Seconds a request may wait for a slot, starts included.")] = (
+        150.0
+    )
     queue_length: Annotated[int, Meta(description="Requests that may wait per function.", ge=1)] = 1000
     drain: Annotated[float, Meta(description="Seconds in-flight requests are given after SIGTERM.")] = 30.0
 
@@ -81,18 +73,16 @@ class Gateway(msgspec.Struct, frozen=True):
 class Scheduler(msgspec.Struct, frozen=True):
     """What runs, and for how long."""
 
-    freeze_delay: Annotated[
-        float, Meta(description="Seconds without a request before an instance is frozen.")
-    ] = 1.0
+    freeze_delay: Annotated[float, Meta(description="Seconds without a request before an instance is frozen.")] = (
+        1.0
+    )
     keepalive: Annotated[
         float, Meta(description="Seconds an idle instance is kept when its function says nothing.")
     ] = 300.0
     spares: Annotated[
         int, Meta(description="Created, not started, sandboxes kept per recently used version.", ge=0)
     ] = 1
-    spare_keep: Annotated[float, Meta(description="Seconds after the last request that spares are kept.")] = (
-        600.0
-    )
+    spare_keep: Annotated[float, Meta(description="Seconds after the last request that spares are kept.")] = 600.0
     start_timeout: Annotated[float, Meta(description="Seconds until the port must accept; FC: 120.")] = 120.0
     drain_grace: Annotated[float, Meta(description="Seconds from SIGTERM to SIGKILL.")] = 10.0
     parallel_starts: Annotated[
@@ -104,9 +94,7 @@ class Scheduler(msgspec.Struct, frozen=True):
     memory_mb: Annotated[
         int, Meta(description="MB all instances may be configured for; 0: 90 % of the machine.")
     ] = 0
-    cpu_overcommit: Annotated[
-        float, Meta(description="Configured vCPU per core; idle instances use none.")
-    ] = 100.0
+    cpu_overcommit: Annotated[float, Meta(description="Configured vCPU per core; idle instances use none.")] = 100.0
     backoff_max: Annotated[
         float, Meta(description="Seconds between starts of a version that keeps failing, at most.")
     ] = 60.0
@@ -116,17 +104,15 @@ class Engine(msgspec.Struct, frozen=True):
     """The node engine (sandboxd)."""
 
     runtime: Annotated[str, Meta(description="runc or crun.")] = "runc"
-    network: Annotated[
-        str, Meta(description="/16 of sandbox addresses; empty: 10.<64..127>.0.0/16 by realm.")
-    ] = ""
+    network: Annotated[str, Meta(description="/16 of sandbox addresses; empty: 10.<64..127>.0.0/16 by realm.")] = ""
     network_pool: Annotated[int, Meta(description="Network namespaces kept ready.", ge=0)] = 8
     dns: Annotated[str, Meta(description="Name server inside sandboxes; empty: the machine's own.")] = ""
     writable_layer: Annotated[
         str, Meta(description="disk (own file system, not counted as memory) or memory (tmpfs).")
     ] = "disk"
-    favordynmods: Annotated[
-        bool, Meta(description="Remount cgroup2 for 2× faster starts; stays until reboot.")
-    ] = True
+    favordynmods: Annotated[bool, Meta(description="Remount cgroup2 for 2× faster starts; stays until reboot.")] = (
+        True
+    )
     containerd: Annotated[str, Meta(description="Socket of an existing containerd; empty: run our own.")] = ""
     gc_keep: Annotated[float, Meta(description="Seconds an unused image is kept.")] = 86400.0
 
@@ -155,9 +141,7 @@ class BadSettings(Exception):
     """A setting has an unknown name or a value that is not allowed; says which and where."""
 
 
-def load(
-    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None
-) -> Settings:
+def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Settings:
     """Default, then `file` (TOML), then `environment`, then `flags` ("section.field": value).
 
     Raises: BadSettings.

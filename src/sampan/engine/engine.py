@@ -127,6 +127,7 @@ class LogChunk(msgspec.Struct, frozen=True):
     begin: int  # position of the first byte; later than asked for where the oldest output was dropped
     end: int  # position after the last byte; ask again from here
     ended: bool  # nothing more will come
+    marks: tuple[tuple[int, int], ...] = ()  # (position, Unix ns): what is before the position was there by then
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -184,9 +185,7 @@ class Engine(Protocol):
     def watch(self) -> AsyncIterator[SandboxEvent]:
         """Every sandbox there is, `Synced`, then every change, in order, for ever."""
 
-    async def exec(
-        self, sandbox: InstanceId, argv: tuple[str, ...], stdin: bytes, timeout: float
-    ) -> ExecResult:
+    async def exec(self, sandbox: InstanceId, argv: tuple[str, ...], stdin: bytes, timeout: float) -> ExecResult:
         """Run a program inside, with the sandbox's environment and user. Output is cut at 1 MiB a stream."""
 
     async def logs(self, sandbox: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:

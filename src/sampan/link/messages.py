@@ -10,6 +10,7 @@ by saying everything once more (`Hello`, `Routes`).
 
 import msgspec
 
+from sampan.model.access import AccessKey
 from sampan.model.errors import Failure
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord
@@ -52,9 +53,7 @@ class Lost(_Message, frozen=True):
 
     instance: InstanceId
     why: str
-    replace: bool = (
-        False  # the instance must not serve again (a timed-out request may still be running in it)
-    )
+    replace: bool = False  # the instance must not serve again (a timed-out request may still be running in it)
 
 
 class TailWanted(_Message, frozen=True):
@@ -100,21 +99,8 @@ class FunctionRoute(msgspec.Struct, frozen=True):
     disabled: str | None  # the reason given when invocation was disabled, "" for none given; None: enabled
     reserved_concurrency: int | None
     versions: tuple[ServedVersion, ...]
-    qualifiers: dict[
-        str, tuple[tuple[float, VersionKey], ...]
-    ]  # "LATEST", ids and aliases → (weight, version)
+    qualifiers: dict[str, tuple[tuple[float, VersionKey], ...]]  # "LATEST", ids and aliases → (weight, version)
     triggers: tuple[HttpTrigger, ...]
-
-
-class AccessKey(msgspec.Struct, frozen=True):
-    """A credential calls are signed with. Never shown, never logged."""
-
-    id: str
-    secret: str
-    account: str
-
-    def __repr__(self) -> str:
-        return f"AccessKey(id={self.id!r}, secret=…)"
 
 
 class Routes(_Message, frozen=True):

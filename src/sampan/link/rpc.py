@@ -197,7 +197,5 @@ class Client:
 async def connect(path: Path) -> Client:
     """Raises: OSError when nobody listens."""
     client = Client()
-    client._channel = await connect_channel(
-        path, lambda: Channel(_decoder(), client._on_message, client._on_lost)
-    )
+    client._channel = await connect_channel(path, lambda: Channel(_decoder(), client._on_message, client._on_lost))
     return client

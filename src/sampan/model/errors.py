@@ -241,9 +241,7 @@ class FunctionFailed(SampanError):
 
 class FunctionExited(FunctionFailed):
     def __init__(self, milliseconds: int) -> None:
-        super().__init__(
-            f"Process exited unexpectedly before completing request (duration: {milliseconds}ms)"
-        )
+        super().__init__(f"Process exited unexpectedly before completing request (duration: {milliseconds}ms)")
 
 
 class FunctionTimedOut(FunctionFailed):
