@@ -1,0 +1,66 @@
+"""What a program finds in its environment, and how it is called to life: pure."""
+
+from sampan.engine.engine import SandboxSpec
+from sampan.model.names import InstanceId
+from sampan.model.version import Version
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def argv(version: Version) -> tuple[str, ...]:
+    """As Docker has it: an overridden entrypoint also drops the image's command."""
+    image = version.image.config
+    if version.entrypoint:
+        return version.entrypoint + version.command
+    return image.entrypoint + (version.command or image.command)
+
+
+def environment(version: Version, instance: InstanceId, account: str, region: str) -> dict[str, str]:
+    """The image's variables, then the user's, then the platform's.
+
+    Source: container-contract.md A5 (`FC_*`) and B1 (`PORT`, `K_*`): one image serves both contracts.
+    """
+    variables = {"PATH": DEFAULT_PATH}
+    for line in version.image.config.environment:
+        name, _, value = line.partition("=")
+        variables[name] = value
+    variables.update(version.environment)
+    published = "" if version.version == "LATEST" else version.version
+    variables.update(
+        FC_FUNC_CODE_PATH="/code",
+        FC_ACCOUNT_ID=account,
+        FC_REGION=region,
+        FC_FUNCTION_NAME=version.function,
+        FC_FUNCTION_HANDLER=version.handler,
+        FC_FUNCTION_MEMORY_SIZE=str(version.memory_mb),
+        FC_CUSTOM_LISTEN_PORT=str(version.port),
+        FC_INSTANCE_ID=instance,
+        FC_VER_ID=published,
+        FC_FUNCTION_VERSION=published,
+        PORT=str(version.port),
+        K_SERVICE=version.function,
+        K_CONFIGURATION=version.function,
+        K_REVISION=f"{version.function}-{published or 'latest'}",
+    )
+    return variables
+
+
+def sandbox(version: Version, instance: InstanceId, account: str, region: str) -> SandboxSpec:
+    """The sandbox that an instance of this version is."""
+    image = version.image.config
+    return SandboxSpec(
+        id=instance,
+        image=version.image,
+        argv=argv(version),
+        port=version.port,
+        env=environment(version, instance, account, region),
+        cwd=image.working_directory or "/",
+        user=image.user,
+        hostname=instance,
+        cpu=version.cpu,
+        memory_mb=version.memory_mb,
+        disk_mb=version.disk_mb,
+        internet=version.internet,
+        stop_signal=image.stop_signal,
+        labels={"version": version.key},
+    )

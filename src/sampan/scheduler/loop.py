@@ -1,0 +1,433 @@
+"""The shell around the core: carries decisions out, feeds what came of them back as events.
+
+One owner of the `Cluster`; everything runs on one event loop, so `post` needs no lock. Whatever takes time is a
+task of the scheduler's own group.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Protocol, assert_never
+
+from sampan.engine.engine import Engine, Sandbox, Seen, Synced
+from sampan.engine.engine import Gone as SandboxGone
+from sampan.link.messages import Down
+from sampan.link.messages import Gone as InstanceGone
+from sampan.link.messages import Grant as LeaseGrant
+from sampan.link.messages import Refuse as Refusal
+from sampan.link.messages import Revoke as LeaseRevoke
+from sampan.model.errors import Failure, FailureKind, StartFailed
+from sampan.model.instance import InstanceState, InstanceView, Stage
+from sampan.model.names import InstanceId, VersionKey, split_version_key
+from sampan.model.version import Version
+from sampan.scheduler import environment
+from sampan.scheduler.core import step
+from sampan.scheduler.decisions import Create, Decision, Forget, Freeze, Grant, Refuse, Revoke, Start, Stop, Thaw
+from sampan.scheduler.events import (
+    Created,
+    Ended,
+    Event,
+    Failed,
+    Found,
+    Frozen,
+    Settled,
+    Started,
+    Thawed,
+    Tick,
+    Unhealthy,
+    Warmed,
+)
+from sampan.scheduler.hooks import Hooks
+from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
+from sampan.telemetry.logs import Log
+
+TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
+HISTORY = 1000  # ended instances whose log can still be found by function
+
+log = Log("scheduler")
+
+
+class Failures(Protocol):
+    """Where the last failed start of a function is kept for people to read."""
+
+    def note_failure(self, function: str, version: VersionKey, failure: Failure) -> None: ...
+
+
+class Scheduler:
+    """Decides what runs and makes it so. `run` until cancelled; `post` an event from anywhere on the loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        hooks: Hooks,
+        failures: Failures,
+        tell: Callable[[str, Down], None],
+        cluster: Cluster,
+        account: str,
+        region: str,
+        start_timeout: float,
+        grace: float,
+    ) -> None:
+        self.cluster = cluster
+        self._engine = engine
+        self._hooks = hooks
+        self._failures = failures
+        self._tell = tell
+        self._account, self._region = account, region
+        self._start_timeout, self._grace = start_timeout, grace
+        self._group: asyncio.TaskGroup | None = None
+        self._working: dict[InstanceId, asyncio.Task[None]] = {}  # creations and starts under way
+        self._checking: dict[InstanceId, asyncio.Task[None]] = {}  # periodic health checks
+        self._warming: dict[VersionKey, list[asyncio.Future[None]]] = {}
+        self._synced = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._past: deque[tuple[InstanceId, VersionKey]] = deque(maxlen=HISTORY)
+
+    async def run(self) -> None:
+        """Until cancelled. Sandboxes are left as they are."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._watch())
+            group.create_task(self._tick())
+
+    async def settle(self, gateways: int, patience: float) -> None:
+        """Begin to decide: once the engine has told everything and `gateways` connected, or patience ran out."""
+        await self._synced.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while len(self.cluster.gateways) < gateways:
+                    self._moved.clear()
+                    await self._moved.wait()
+        self.post(Settled())
+
+    def post(self, event: Event) -> None:
+        """Something happened."""
+        for decision in step(self.cluster, event, time.monotonic()):
+            self._carry_out(decision)
+        self._moved.set()
+        self._answer_warming()
+
+    async def warm(self, version: Version, count: int, timeout: float) -> None:
+        """Have `count` instances of a version ready; `cool` ends the wish. Raises: StartFailed, TimeoutError."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._warming.setdefault(version.key, []).append(future)
+        self.post(Warmed(version, count))
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        finally:
+            self._warming[version.key].remove(future)
+
+    def cool(self, version: Version) -> None:
+        self.post(Warmed(version, 0))
+
+    def _answer_warming(self) -> None:
+        for key, futures in self._warming.items():
+            fleet = self.cluster.fleets.get(key)
+            if fleet is not None and fleet.ready >= fleet.warm:
+                for future in futures:
+                    if not future.done():
+                        future.set_result(None)
+
+    # ── what people see ───────────────────────────────────────────────────────────────────────────────
+
+    def views(self, function: str) -> list[InstanceView]:
+        """The instances of a function, spares included."""
+        now = time.monotonic()
+        return [
+            _view(fleet, instance, now)
+            for fleet, instance in self.cluster.instances()
+            if fleet.version.function == function
+        ]
+
+    def counts(self, version: VersionKey) -> int:
+        """Instances of a version that can serve."""
+        fleet = self.cluster.fleets.get(version)
+        return fleet.ready if fleet else 0
+
+    def traffic(self, function: str) -> int:
+        """Instances of a function that gateways hold right now, or would use next."""
+        fleets = (f for f in self.cluster.fleets.values() if f.version.function == function)
+        return sum(fleet.ready for fleet in fleets)
+
+    def histories(self, function: str) -> list[tuple[InstanceId, VersionKey]]:
+        """Instances of a function, ended ones (oldest) first."""
+        past = [(id_, key) for id_, key in self._past if split_version_key(key)[0] == function]
+        return past + [
+            (instance.id, fleet.version.key)
+            for fleet, instance in self.cluster.instances()
+            if fleet.version.function == function
+        ]
+
+    def version(self, key: VersionKey) -> Version | None:
+        fleet = self.cluster.fleets.get(key)
+        return fleet.version if fleet else None
+
+    # ── carrying out ──────────────────────────────────────────────────────────────────────────────────
+
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Create(id_, key):
+                self._work(id_, self._create_spare(id_, self.cluster.fleets[key].version))
+            case Start(id_, key, created):
+                self._work(id_, self._start(id_, self.cluster.fleets[key].version, created))
+            case Freeze(id_):
+                self._spawn(self._freeze(id_))
+            case Thaw(id_):
+                self._spawn(self._thaw(id_))
+            case Stop():
+                self._spawn(self._stop(decision, self.cluster.fleets[decision.version].version))
+            case Grant():
+                self._grant(decision)
+            case Revoke(gateway, id_):
+                self._tell(gateway, LeaseRevoke(id_))
+            case Forget(gateway, id_, failure):
+                self._tell(gateway, InstanceGone(id_, failure))
+            case Refuse(gateway, key, failure, no_capacity, retry_after):
+                self._tell(gateway, Refusal(key, failure, no_capacity=no_capacity, retry_after=retry_after))
+            case _:
+                assert_never(decision)
+
+    def _spawn(self, work: Coroutine[object, None, None]) -> "asyncio.Task[None]":
+        assert self._group is not None, "post before run"
+        return self._group.create_task(work)
+
+    def _work(self, id_: InstanceId, work: Coroutine[object, None, None]) -> None:
+        task = self._spawn(work)
+        self._working[id_] = task
+        task.add_done_callback(lambda _: self._working.pop(id_, None))
+
+    def _grant(self, grant: Grant) -> None:
+        fleet, instance = _known(self.cluster, grant.instance)
+        self._tell(
+            grant.gateway,
+            LeaseGrant(
+                instance.id,
+                fleet.version.key,
+                instance.host,
+                instance.port,
+                fleet.slots,
+                instance.cold,
+                instance.stages,
+                instance.log_path,
+            ),
+        )
+        instance.cold, instance.stages = False, ()
+
+    async def _create_spare(self, id_: InstanceId, version: Version) -> None:
+        try:
+            await self._create(id_, version)
+        except StartFailed as error:
+            self._working.pop(id_, None)
+            self.post(Failed(id_, error.failure))
+        else:
+            self.post(Created(id_))
+
+    async def _create(self, id_: InstanceId, version: Version) -> tuple[Stage, ...]:
+        """Make the sandbox; an image that was collected meanwhile is pulled again."""
+        spec = environment.sandbox(version, id_, self._account, self._region)
+        try:
+            return (await self._engine.create(spec)).stages
+        except StartFailed as error:
+            if error.failure.kind is not FailureKind.IMAGE_NOT_FOUND:
+                raise
+        begin = time.time_ns()
+        pinned = f"{version.image.reference.partition('@')[0]}@{version.image.digest}"
+        await self._engine.images.pull(pinned, None)
+        pulled = Stage("pull", begin, time.time_ns())
+        return (pulled, *(await self._engine.create(spec)).stages)
+
+    async def _start(self, id_: InstanceId, version: Version, created: bool) -> None:
+        begin = time.monotonic()
+        try:
+            stages = () if created else await self._create(id_, version)
+            sandbox = await self._engine.start(id_, self._start_timeout)
+            initialising = time.time_ns()
+            try:
+                await self._hooks.initialize(version, sandbox)
+                await self._hooks.first_check(version, sandbox)
+            except StartFailed:
+                await self._engine.stop(id_, 0)
+                raise
+            stages += sandbox.stages
+            if version.initializer or version.health_check:
+                stages += (Stage("initialize", initialising, time.time_ns()),)
+        except StartFailed as error:
+            self._working.pop(id_, None)
+            self._start_failed(id_, version, error)
+            return
+        took = time.monotonic() - begin
+        log.info("instance started", instance=id_, version=version.key, took_ms=round(took * 1000, 1))
+        self._working.pop(id_, None)
+        self.post(Started(id_, sandbox.host, sandbox.port, stages, sandbox.log_path, took))
+        if version.health_check:
+            self._check_health(id_, version)
+
+    def _start_failed(self, id_: InstanceId, version: Version, error: StartFailed) -> None:
+        failure = error.failure
+        log.warning("start failed", instance=id_, version=version.key, kind=failure.kind.value, why=failure.message)
+        self._past.append((id_, version.key))
+        self._failures.note_failure(version.function, version.key, failure)
+        for future in self._warming.get(version.key, ()):
+            if failure.kind is not FailureKind.ENGINE_FAILED and not future.done():
+                future.set_exception(error)
+        self.post(Failed(id_, failure))
+
+    async def _freeze(self, id_: InstanceId) -> None:
+        with suppress(StartFailed):
+            await self._engine.freeze(id_)
+            self.post(Frozen(id_))
+
+    async def _thaw(self, id_: InstanceId) -> None:
+        begin = time.time_ns()
+        try:
+            await self._engine.freeze(id_, on=False)
+        except StartFailed as error:
+            self.post(Ended(id_, error.failure))
+        else:
+            self.post(Thawed(id_, Stage("thaw", begin, time.time_ns())))
+
+    async def _stop(self, stop: Stop, version: Version) -> None:
+        log.info("instance stopping", instance=stop.instance, version=stop.version, why=stop.why)
+        if check := self._checking.pop(stop.instance, None):
+            check.cancel()
+        if stop.served and version.pre_stop and (known := self.cluster.instance(stop.instance)):
+            instance = known[1]
+            with suppress(StartFailed):
+                await self._engine.freeze(stop.instance, on=False)
+            await self._hooks.before_stop(version, instance.host, instance.port, instance.log_path)
+        try:
+            await self._engine.stop(stop.instance, self._grace)
+        except StartFailed as error:  # the engine is away: it will report what is left when it is back
+            log.warning("stop failed", instance=stop.instance, why=error.failure.message)
+            await asyncio.sleep(1)
+            self._spawn(self._stop(stop, version))
+            return
+        self._past.append((stop.instance, stop.version))
+        self.post(Ended(stop.instance))
+
+    # ── periodic health checks ────────────────────────────────────────────────────────────────────────
+
+    def _check_health(self, id_: InstanceId, version: Version) -> None:
+        task = self._spawn(self._watch_health(id_, version))
+        self._checking[id_] = task
+        task.add_done_callback(lambda _: self._checking.pop(id_, None))
+
+    async def _watch_health(self, id_: InstanceId, version: Version) -> None:
+        """Check a running instance every period; after enough failures in a row it is replaced."""
+        check = version.health_check
+        assert check is not None
+        failures = 0
+        while (known := self.cluster.instance(id_)) is not None:
+            await asyncio.sleep(check.period)
+            if known[1].phase is not Phase.READY:
+                continue  # frozen: it could not answer
+            why = await self._hooks.check(check, known[1].host, known[1].port)
+            failures = failures + 1 if why and known[1].phase is Phase.READY else 0
+            if failures >= check.failures:
+                self.post(Unhealthy(id_, f"check function health failed with {why}"))
+                return
+
+    # ── what the engine tells ─────────────────────────────────────────────────────────────────────────
+
+    async def _watch(self) -> None:
+        told: set[InstanceId] = set()
+        async for event in self._engine.watch():
+            match event:
+                case Seen(sandbox):
+                    told.add(sandbox.id)
+                    self._seen(sandbox)
+                case Synced():
+                    self._forget_untold(told)
+                    told = set()
+                    self._synced.set()
+                case SandboxGone(id_, failure):
+                    self._gone(id_, failure)
+
+    def _seen(self, sandbox: Sandbox) -> None:
+        if sandbox.id in self._working or self.cluster.instance(sandbox.id) is not None:
+            return
+        key = VersionKey(sandbox.labels.get("version", ""))
+        if key not in self.cluster.fleets:
+            self._spawn(self._discard(sandbox.id))
+            return
+        log.info("instance adopted", instance=sandbox.id, version=key, state=sandbox.state.value)
+        self.post(Found(sandbox.id, key, sandbox.state, sandbox.host, sandbox.port, sandbox.log_path))
+
+    async def _discard(self, id_: InstanceId) -> None:
+        log.info("unknown sandbox ended", instance=id_)
+        with suppress(StartFailed):
+            await self._engine.stop(id_, self._grace)
+
+    def _forget_untold(self, told: set[InstanceId]) -> None:
+        """The engine came back without these: they ended while nobody looked."""
+        lost = Failure(FailureKind.EXITED, "the sandbox ended while the engine was away")
+        for _, instance in list(self.cluster.instances()):
+            if (
+                instance.id not in told
+                and instance.id not in self._working
+                and instance.phase is not Phase.STOPPING
+            ):
+                self._gone(instance.id, lost)
+
+    def _gone(self, id_: InstanceId, failure: Failure | None) -> None:
+        if id_ in self._working:
+            return  # the task that starts it reports, with the reason
+        known = self.cluster.instance(id_)
+        if known is None or known[1].phase is Phase.STOPPING:
+            return  # the task that stops it reports
+        fleet, instance = known
+        log.warning("instance gone", instance=id_, version=fleet.version.key, why=failure and failure.message)
+        self._past.append((id_, fleet.version.key))
+        if failure is not None:
+            self._failures.note_failure(fleet.version.function, fleet.version.key, failure)
+        if check := self._checking.pop(instance.id, None):
+            check.cancel()
+        self.post(Ended(id_, failure))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.post(Tick())
+
+
+def _known(cluster: Cluster, id_: InstanceId) -> tuple[Fleet, Instance]:
+    known = cluster.instance(id_)
+    assert known is not None, id_
+    return known
+
+
+STATE_OF = {
+    Phase.CREATING: InstanceState.CREATING,
+    Phase.CREATED: InstanceState.CREATED,
+    Phase.STARTING: InstanceState.STARTING,
+    Phase.READY: InstanceState.READY,
+    Phase.FREEZING: InstanceState.FROZEN,
+    Phase.FROZEN: InstanceState.FROZEN,
+    Phase.THAWING: InstanceState.READY,
+    Phase.STOPPING: InstanceState.DRAINING,
+}
+
+
+def _view(fleet: Fleet, instance: Instance, now: float) -> InstanceView:
+    offset = time.time() - now
+
+    def unix_ms(moment: float) -> int:
+        return round((moment + offset) * 1000)
+
+    function, version, revision = split_version_key(fleet.version.key)
+    return InstanceView(
+        id=instance.id,
+        function=function,
+        version=version,
+        revision=revision,
+        state=InstanceState.DRAINING if instance.unfit else STATE_OF[instance.phase],
+        address=f"{instance.host}:{instance.port}" if instance.host else "",
+        slots=fleet.slots,
+        leased_by=instance.lease or "",
+        created=unix_ms(instance.created),
+        last_used=unix_ms(instance.last_used) if instance.last_used else 0,
+        startup=instance.startup,
+    )

@@ -1,0 +1,174 @@
+"""Control's end of the link to the gateways: their messages become events, decisions become messages.
+
+A gateway that connects is told all routes first; a change of a route reaches it before anything that follows
+from the change, since one connection carries both.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Protocol, assert_never
+
+import msgspec
+
+from sampan.engine.engine import Engine, Stream
+from sampan.link.channel import Channel, serve
+from sampan.link.messages import (
+    Down,
+    FunctionRoute,
+    GiveBack,
+    Hello,
+    Lost,
+    Records,
+    RouteChanged,
+    Routes,
+    Tail,
+    TailWanted,
+    Up,
+    Want,
+)
+from sampan.model.errors import StartFailed
+from sampan.model.invocation import InvocationRecord
+from sampan.model.names import InstanceId, VersionKey
+from sampan.scheduler import events
+from sampan.telemetry.logs import Log
+
+TAIL = 4096  # bytes; function-compute-api.md §6.2
+
+log = Log("gateways")
+
+Connection = Channel[Up, Down]
+
+
+class Post(Protocol):
+    """Where events go."""
+
+    def post(self, event: events.Event) -> None: ...
+
+
+class Gateways:
+    """All connected gateways, by name. The name is the gateway's own; a newcomer of that name replaces the old."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        routes: Callable[[], Awaitable[Routes]],
+        record: Callable[[tuple[InvocationRecord, ...]], None],
+    ) -> None:
+        self._engine = engine
+        self._routes = routes
+        self._record = record
+        self._scheduler: Post | None = None
+        self._channels: dict[str, Connection] = {}
+        self._names: dict[Connection, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changes = 0  # of routes, counted
+
+    async def listen(self, path: Path, scheduler: Post) -> asyncio.AbstractServer:
+        """Accept gateways on a Unix socket."""
+        self._scheduler = scheduler
+        return await serve(path, self._accept)
+
+    def tell(self, gateway: str, message: Down) -> None:
+        """Say something to one gateway; nobody there: nothing to say."""
+        if channel := self._channels.get(gateway):
+            channel.send(message)
+
+    def route_changed(self, function: str, route: FunctionRoute | None) -> None:
+        self._changes += 1
+        for channel in self._channels.values():
+            channel.send(RouteChanged(function, route))
+
+    def _accept(self) -> Connection:
+        return Channel(msgspec.msgpack.Decoder(Up), self._heard, self._left)
+
+    def _heard(self, channel: Connection, message: Up) -> None:
+        assert self._scheduler is not None
+        if isinstance(message, Hello):
+            self._spawn(self._join(channel, message))
+            return
+        gateway = self._names.get(channel)
+        if gateway is None:
+            channel.close()  # speaks before it said who it is
+            return
+        match message:
+            case Want(version, waiting, oldest, seen):
+                since = time.monotonic() - max(0.0, (time.time_ns() - oldest) / 1e9)
+                self._scheduler.post(events.Wanted(gateway, version, waiting, since, seen))
+            case GiveBack(instance):
+                self._scheduler.post(events.GivenBack(gateway, instance))
+            case Lost(instance, why):
+                self._scheduler.post(events.Lost(gateway, instance, why))
+            case TailWanted():
+                self._spawn(self._tail(channel, message))
+            case Records(records):
+                self._observe(records)
+            case _:
+                assert_never(message)
+
+    async def _join(self, channel: Connection, hello: Hello) -> None:
+        """Say all routes, then count it in: it must know a version before it hears of an instance."""
+        assert self._scheduler is not None
+        while True:  # a change that came while the routes were read would be missed
+            changes, routes = self._changes, await self._routes()
+            if changes == self._changes:
+                break
+        if not channel.open:
+            return
+        if old := self._channels.pop(hello.gateway, None):
+            self._names.pop(old, None)
+            self._scheduler.post(events.Left(hello.gateway))
+            old.close()
+        self._channels[hello.gateway], self._names[channel] = channel, hello.gateway
+        channel.send(routes)
+        leases = tuple(lease.instance for lease in hello.leases)
+        self._scheduler.post(events.Joined(hello.gateway, leases))
+        log.info("gateway joined", gateway=hello.gateway, pid=hello.pid, leases=len(leases))
+
+    def _left(self, channel: Connection) -> None:
+        assert self._scheduler is not None
+        if (gateway := self._names.pop(channel, None)) is not None:
+            del self._channels[gateway]
+            self._scheduler.post(events.Left(gateway))
+            log.info("gateway left", gateway=gateway)
+
+    def _observe(self, records: tuple[InvocationRecord, ...]) -> None:
+        assert self._scheduler is not None
+        self._record(records)
+        sums: dict[VersionKey, tuple[int, float]] = {}
+        for record in records:
+            if record.leased:
+                count, busy = sums.get(record.version, (0, 0.0))
+                sums[record.version] = count + 1, busy + (record.ended - record.leased) / 1e9
+        for version, (count, busy) in sums.items():
+            self._scheduler.post(events.Observed(version, count, busy))
+
+    async def _tail(self, channel: Connection, wanted: TailWanted) -> None:
+        positions: list[int] = []
+        text = b""
+        for at, stream in enumerate(Stream):
+            begin = -TAIL if wanted.since is None else wanted.since[at]
+            data, end = await self._read(wanted.instance, stream, begin)
+            text += data
+            positions.append(end)
+        shown = text[-TAIL:].decode(errors="replace") if wanted.since is not None else ""
+        channel.send(Tail(wanted.token, (positions[0], positions[1]), shown))
+
+    async def _read(self, instance: InstanceId, stream: Stream, begin: int) -> tuple[bytes, int]:
+        """The stream's last bytes since `begin`, and where it ends."""
+        data = b""
+        try:
+            while True:
+                chunk = await self._engine.logs(instance, stream, begin, 1 << 20)
+                data = (data + chunk.data)[-TAIL:]
+                if chunk.end == begin or not chunk.data:
+                    return data, chunk.end
+                begin = chunk.end
+        except StartFailed:
+            return data, max(begin, 0)
+
+    def _spawn(self, work: Coroutine[object, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
