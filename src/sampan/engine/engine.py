@@ -42,20 +42,9 @@ import msgspec
 
 from sampan.model.errors import Failure
 from sampan.model.image import Image, PullProgress
+from sampan.model.image import RegistryAuth as RegistryAuth
 from sampan.model.instance import InstanceState, Stage
 from sampan.model.names import InstanceId
-
-
-class RegistryAuth(msgspec.Struct, frozen=True):
-    """How to log in to a registry, and how far to trust it."""
-
-    username: str = ""
-    password: str = ""
-    insecure: bool = False  # plain http, or TLS that cannot be verified
-    ca_pem: str = ""
-
-    def __repr__(self) -> str:
-        return f"RegistryAuth(username={self.username!r}, password=…)"
 
 
 class SandboxSpec(msgspec.Struct, frozen=True):

@@ -235,6 +235,14 @@ class StartFailed(SampanError):
         super().__init__(failure.message)
 
 
+class ImageFailed(SampanError):
+    """An image could not be found, read, fetched or pushed. An engine that needed it raises `StartFailed`."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        self.failure = Failure(kind, message)
+        super().__init__(message)
+
+
 class FunctionFailed(SampanError):
     """The user's function failed while it had a request."""
 

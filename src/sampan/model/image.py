@@ -34,3 +34,15 @@ class PullProgress(msgspec.Struct, frozen=True):
     done: int  # bytes
     total: int  # bytes
     stage: str  # "waiting" | "downloading" | "unpacking" | "done"
+
+
+class RegistryAuth(msgspec.Struct, frozen=True):
+    """How to log in to a registry, and how far to trust it."""
+
+    username: str = ""
+    password: str = ""
+    insecure: bool = False  # plain http, or TLS that cannot be verified
+    ca_pem: str = ""
+
+    def __repr__(self) -> str:
+        return f"RegistryAuth(username={self.username!r}, password=…)"

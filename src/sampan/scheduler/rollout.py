@@ -80,7 +80,7 @@ class Rollouts:
         return list(self._progress.get(function, {}).values())
 
     async def ready(self, versions: list[VersionKey]) -> None:
-        """Before an alias moves: where its function has traffic, have the new versions ready. Raises: StartFailed."""
+        """Before an alias moves: where there is traffic, have the new versions ready. Raises: StartFailed."""
         for key in versions:
             version = self._scheduler.version(key)
             if version is None or self._scheduler.counts(key):
@@ -91,7 +91,7 @@ class Rollouts:
                 self._scheduler.cool(version)
 
     async def _follow(self, function: str) -> None:
-        """A function changed: the scheduler first, so that a fleet is there before it is wanted; then the gateways."""
+        """A function changed: tell the scheduler first, so that a fleet is there before it is wanted."""
         self._scheduler.post(_planned(function, await self._catalog.plan(function)))
         self._announce(function, await self._catalog.route(function))
 
