@@ -1,1 +1,64 @@
-"""What users import: knows the wire, not the platform."""
+"""What users import: a client of the platform, blocking and async. Knows the wire, not the platform.
+
+    from sampan.sdk import Client
+
+    with Client() as sampan:
+        result = sampan.invoke("web", b"hello", log=True)
+
+A method is a description of a call (`calls`, `invoking`, `extensions`); `exchange` signs it, decides on repeating
+it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`.
+"""
+
+from sampan.sdk.client import AsyncClient, Client
+from sampan.sdk.config import Credentials
+from sampan.sdk.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Denied,
+    InvalidRequest,
+    NotConfigured,
+    NotFound,
+    PlatformFailed,
+    SdkError,
+    StartFailed,
+    Throttled,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    UnsafeCredentials,
+)
+from sampan.sdk.exchange import Retries, Timeouts
+from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
+from sampan.sdk.invoking import HttpReply, Invocation
+from sampan.wire import shapes
+
+__all__ = [
+    "AlreadyExists",
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "Conflict",
+    "Credentials",
+    "Denied",
+    "Description",
+    "HttpReply",
+    "InvalidRequest",
+    "Invocation",
+    "LogLine",
+    "NotConfigured",
+    "NotFound",
+    "PlatformFailed",
+    "PlatformStatus",
+    "Retries",
+    "SdkError",
+    "StartFailed",
+    "StoredImage",
+    "Throttled",
+    "Timeouts",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "UnsafeCredentials",
+    "shapes",
+]

@@ -1,0 +1,136 @@
+"""What this platform answers beyond FC: why and how a function runs, its log, the platform itself. Pure."""
+
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from sampan.sdk.calls import read, segment
+from sampan.sdk.errors import UnexpectedAnswer
+from sampan.sdk.exchange import Call, Reply
+from sampan.sdk.methods import Lines
+from sampan.wire import shapes
+
+T = TypeVar("T")
+ROOT = "/sampan/v1"
+QUIET = 86400.0  # seconds a followed log may say nothing
+
+
+class LogLine(shapes.Shape, frozen=True):
+    """One line a function wrote."""
+
+    time: str
+    instance: str
+    text: str
+    version: str = ""
+    stream: str = "stdout"
+    request_id: str = ""
+
+
+def logs(
+    name: str, *, follow: bool = False, tail: int | None = None, instance: str | None = None
+) -> Lines[LogLine]:
+    """The function's output, oldest first. `tail`: only that many of the newest lines. `follow`: and what comes."""
+    asked = {"follow": "true" if follow else None, "tail": tail, "instance": instance}
+    query = urlencode({key: str(value) for key, value in asked.items() if value is not None}, quote_via=quote)
+    path = f"{ROOT}/functions/{segment(name)}/logs" + (f"?{query}" if query else "")
+    call = Call[object](
+        action="FollowLogs", method="GET", target=path, decode=_nothing, timeout=QUIET if follow else None
+    )
+    return Lines(call, _log_line)
+
+
+def _nothing(reply: Reply) -> None:
+    """Followed answers are read line by line."""
+
+
+def _log_line(line: str) -> LogLine:
+    try:
+        return msgspec.json.decode(line, type=LogLine)
+    except msgspec.MsgspecError as error:
+        raise UnexpectedAnswer(f"the log holds a line that is none: {error}") from error
+
+
+class TimeLimits(shapes.Shape, frozen=True):
+    """Every limit that can end a request, in seconds."""
+
+    queue_wait: float | None = None
+    start: float | None = None
+    initialize: float | None = None
+    run: float | None = None
+    drain: float | None = None
+    keepalive: float | None = None
+
+
+class StartFailure(shapes.Shape, frozen=True):
+    """Why the newest failed start failed."""
+
+    kind: str
+    message: str
+    log_tail: str = ""
+    exit_code: int | None = None
+    time: str = ""
+
+
+class Layer(shapes.Shape, frozen=True):
+    """How far one layer of an image being fetched has come. Bytes."""
+
+    layer: str
+    done: int
+    total: int
+    stage: str
+
+
+class Description(shapes.Shape, frozen=True):
+    """A function, and everything that bears on how it runs."""
+
+    function: shapes.Function
+    versions: tuple[shapes.Version, ...] = ()
+    aliases: tuple[shapes.Alias, ...] = ()
+    triggers: tuple[shapes.Trigger, ...] = ()
+    instances: tuple[shapes.InstanceInfo, ...] = ()
+    time_limits: TimeLimits | None = None
+    last_start_failure: StartFailure | None = None
+    progress: tuple[Layer, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def describe(name: str) -> Call[Description]:
+    """The function with its versions, aliases, triggers, instances, time limits and newest failed start."""
+    return _get("Describe", f"/functions/{segment(name)}", lambda reply: read(reply, Description))
+
+
+class PlatformStatus(shapes.Shape, frozen=True):
+    """How the platform is."""
+
+    version: str = ""
+    functions: int | None = None
+    instances: int | None = None
+
+
+def status() -> Call[PlatformStatus]:
+    """How the platform is."""
+    return _get("Status", "/status", lambda reply: read(reply, PlatformStatus))
+
+
+class StoredImage(shapes.Shape, frozen=True):
+    """An image on the platform's machine."""
+
+    reference: str
+    digest: str
+    size: int = 0  # bytes
+    functions: tuple[str, ...] = ()
+
+
+class _Images(shapes.Shape, frozen=True):
+    images: tuple[StoredImage, ...]
+
+
+def images() -> Call[tuple[StoredImage, ...]]:
+    """The images functions are made of."""
+    return _get("ListImages", "/images", lambda reply: read(reply, _Images).images)
+
+
+def _get(action: str, path: str, decode: Callable[[Reply], T]) -> Call[T]:
+    return Call(action=action, method="GET", target=ROOT + path, decode=decode)
