@@ -33,7 +33,7 @@ class PullProgress(msgspec.Struct, frozen=True):
     layer: str  # digest
     done: int  # bytes
     total: int  # bytes
-    stage: str  # "waiting" | "downloading" | "unpacking" | "done"
+    stage: str  # "waiting" | "downloading" | "unpacking" | "uploading" | "done"
 
 
 class RegistryAuth(msgspec.Struct, frozen=True):

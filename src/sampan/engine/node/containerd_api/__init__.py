@@ -1,0 +1,1 @@
+"""Generated from proto/containerd; do not edit."""
