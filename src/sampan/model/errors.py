@@ -36,6 +36,14 @@ class NotSupported(CallerMistake):
         super().__init__(f"operation '{operation}' is not supported by this platform")
 
 
+class FieldNotSupported(NotSupported):
+    """A field asks for something that exists in the API but not (yet) here."""
+
+    def __init__(self, field: str, given: object, instead: str) -> None:
+        self.operation = field
+        CallerMistake.__init__(self, f"{field}: {given!r} is not supported by this platform; {instead}")
+
+
 class PathNotSupported(CallerMistake):
     """No operation has this method and path."""
 
@@ -125,6 +133,21 @@ class FunctionNotEmpty(Conflict):
 class VersionInUse(Conflict):
     def __init__(self, function: str, version: str, user: str) -> None:
         super().__init__(f"version '{version}' of function '{function}' is used by {user}; change that first")
+
+
+class FunctionNotActive(Conflict):
+    def __init__(self, function: str, state: str) -> None:
+        super().__init__(f"function '{function}' is {state}: none of its revisions has become active yet")
+
+
+class NothingToPublish(Conflict):
+    def __init__(self, function: str, version: str) -> None:
+        super().__init__(f"function '{function}' has not changed since version '{version}' was published")
+
+
+class ScalingConfigClash(Conflict):
+    def __init__(self, function: str, qualifier: str, other: str) -> None:
+        super().__init__(f"function '{function}', qualifier '{qualifier}', has a {other} config; delete it first")
 
 
 class LimitExceeded(CallerMistake):

@@ -17,6 +17,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.CallerMistake: (400, "InvalidArgument"),
     e.InvalidArgument: (400, "InvalidArgument"),
     e.NotSupported: (400, "NotSupported"),  # (ours)
+    e.FieldNotSupported: (400, "NotSupported"),  # (ours)
     e.PathNotSupported: (400, "PathNotSupported"),
     e.EntityTooLarge: (400, "EntityTooLarge"),
     e.LimitExceeded: (400, "LimitExceededError"),
@@ -38,6 +39,9 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.TriggerAlreadyExists: (409, "TriggerAlreadyExists"),
     e.Conflict: (409, "Conflict"),  # (ours)
     e.ConcurrentUpdate: (409, "ConcurrentUpdateError"),
+    e.FunctionNotActive: (409, "FunctionNotActive"),  # (ours)
+    e.NothingToPublish: (409, "NothingToPublish"),  # (ours)
+    e.ScalingConfigClash: (409, "ProvisionConfigExist"),
     e.FunctionNotEmpty: (409, "FunctionNotEmpty"),
     e.VersionInUse: (409, "VersionInUse"),  # (ours)
     # may not

@@ -1,0 +1,46 @@
+"""Who wants to hear that a function changed."""
+
+import asyncio
+from weakref import WeakSet
+
+
+class Subscription:
+    """Names of functions that changed, each once however often it did, in order of their first change.
+
+    Begins when it is made, not when it is first waited on. Dropping it ends it.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+        self._some = asyncio.Event()
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._names:
+            self._some.clear()
+            await self._some.wait()
+        name = next(iter(self._names))
+        del self._names[name]
+        return name
+
+    def add(self, function: str) -> None:
+        self._names[function] = None
+        self._some.set()
+
+
+class Changes:
+    """Tells every subscriber, in this process, which function changed."""
+
+    def __init__(self) -> None:
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
+
+    def subscribe(self) -> Subscription:
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def tell(self, function: str) -> None:
+        for subscription in self._subscriptions:
+            subscription.add(function)

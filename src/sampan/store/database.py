@@ -1,0 +1,113 @@
+"""The database: one URL, transactions for reading and for writing, and the way to its newest schema.
+
+SQLite by default, in WAL mode, so readers never wait for the writer. `synchronous` is FULL: an answered API call
+is a promise, and in WAL mode NORMAL may lose the last commits with the power. That is one fsync per commit on a
+path where a person waits for the answer; work with many commits a second groups them.
+
+Writers take turns inside the process (a lock) and begin IMMEDIATE, so a write transaction never finds out half way
+that it may not write.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy.engine import Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_TIMEOUT = 10  # seconds a writer waits for one in another process before it fails
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+_DRIVERS = {"sqlite": "sqlite+aiosqlite"}  # the asynchronous driver per kind of database
+_WRITES = "sampan_writes"
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a database in a file. Keep it in a directory of its own: SQLite puts two more files beside it."""
+    return f"sqlite:///{path}"
+
+
+def migrate(url: str, owner: tuple[int, int] | None = None) -> None:
+    """Bring the schema to the newest version, making the database if there is none. Forward only.
+
+    Blocks; meant to run before the event loop does and before privileges are dropped. A file and its directory
+    are made readable by their owner alone; `owner` (uid, gid) is given them.
+    """
+    file = make_url(url).database
+    assert file is not None
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    engine = create_engine(url)
+    _prepare(engine)
+    try:
+        with engine.connect() as connection:
+            upgrade(connection)
+            connection.commit()
+    finally:
+        engine.dispose()
+    if owner is not None:
+        for one in (path.parent, *path.parent.glob(path.name + "*")):
+            os.chown(one, *owner)
+
+
+def upgrade(connection: Connection) -> None:
+    """All migrations that the database behind `connection` lacks."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+class Database:
+    """Connections to one database that has been migrated. Close it when done."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self._engine = create_async_engine(parsed.set(drivername=_DRIVERS[parsed.get_backend_name()]))
+        _prepare(self._engine.sync_engine)
+        self._writing = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent view."""
+        async with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: all of it is durable after the block, or none of it if the block raised."""
+        async with self._writing, self._engine.connect() as connection:
+            await connection.execution_options(**{_WRITES: True})
+            async with connection.begin():
+                yield connection
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _prepare(engine: Engine) -> None:
+    """Transactions as SQL means them: the driver's own idea of when to begin is switched off."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        raw: Any = connection
+        raw.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
