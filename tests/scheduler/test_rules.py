@@ -1,0 +1,182 @@
+"""The core's rules, held against random histories: a simulated gateway and engine that do anything they may."""
+
+import itertools
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sampan.model.errors import Failure, FailureKind
+from sampan.model.names import InstanceId, VersionKey
+from sampan.scheduler import decisions as d
+from sampan.scheduler import events as e
+from sampan.scheduler.core import step
+from sampan.scheduler.state import Cluster, Limits, Phase
+from tests.scheduler.story import version
+
+FUNCTIONS = {"a": 1, "b": 3}
+MOST = 6
+MEMORY = 8 * 512
+
+
+class Scheduling(RuleBasedStateMachine):
+    """One gateway. `pending` is what the engine was asked to do and has not answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = (InstanceId(f"i{n}") for n in itertools.count(1))
+        self.cluster = Cluster(Limits(memory_mb=MEMORY, max_instances=MOST, parallel_starts=3), names=names)
+        self.now = 0.0
+        self.pending: dict[InstanceId, d.Decision] = {}
+        self.held: dict[InstanceId, VersionKey] = {}  # the gateway's leases
+        self.running: dict[InstanceId, str] = {}  # instance → idle/busy by the gateway's use
+        self.waiting = {version(name).key: 0 for name in FUNCTIONS}
+        self.grants = dict.fromkeys(self.waiting, 0)
+        self.refused: list[VersionKey] = []
+        for name, slots in FUNCTIONS.items():
+            self.post(e.Planned(name, (e.Target(version(name, concurrency=slots, keepalive=5.0)),)))
+        self.post(e.Settled())
+        self.post(e.Joined("g", ()))
+
+    def post(self, event: e.Event) -> None:
+        for decision in step(self.cluster, event, self.now):
+            self.obey(decision)
+
+    def obey(self, decision: d.Decision) -> None:
+        match decision:
+            case d.Grant(_, instance, key):
+                assert instance not in self.held, "granted twice"
+                assert instance not in self.pending, "granted while something is under way"
+                self.held[instance] = key
+                self.grants[key] += 1
+                slots = FUNCTIONS[key.partition("@")[0]]
+                assert self.waiting[key] > 0, "granted though nobody waits"
+                self.waiting[key] = max(0, self.waiting[key] - slots)
+            case d.Refuse(_, key, _, _, _):
+                self.waiting[key] = 0
+                self.refused.append(key)
+            case d.Revoke() | d.Forget():
+                pass
+            case d.Stop(instance, _, _, _):
+                assert instance not in self.held, "stopped while a gateway holds it"
+                self.pending[instance] = decision
+            case _:
+                assert decision.instance not in self.pending, "two things at once with one instance"
+                assert decision.instance not in self.held
+                self.pending[decision.instance] = decision
+
+    def say_wants(self, key: VersionKey) -> None:
+        self.post(e.Wanted("g", key, self.waiting[key], self.now, self.grants[key]))
+
+    @rule(name=st.sampled_from(sorted(FUNCTIONS)), more=st.integers(1, 5))
+    def requests_arrive(self, name: str, more: int) -> None:
+        key = version(name).key
+        self.waiting[key] += more
+        self.say_wants(key)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 100.0, 700.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.post(e.Tick())
+
+    @precondition(lambda self: self.pending)
+    @rule(data=st.data(), fails=st.booleans())
+    def the_engine_answers(self, data: st.DataObject, fails: bool) -> None:
+        id_ = data.draw(st.sampled_from(sorted(self.pending)))
+        decision = self.pending.pop(id_)
+        match decision:
+            case d.Create() if not fails:
+                self.post(e.Created(id_))
+            case d.Start() if not fails:
+                self.post(e.Started(id_, "10.0.0.1", 80))
+            case d.Create() | d.Start():
+                self.post(e.Failed(id_, Failure(FailureKind.EXITED, "exit 1")))
+            case d.Freeze():
+                self.post(e.Frozen(id_))
+            case d.Thaw():
+                self.post(e.Thawed(id_))
+            case d.Stop():
+                self.post(e.Ended(id_))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def the_gateway_gives_back(self, data: st.DataObject) -> None:
+        id_ = data.draw(st.sampled_from(sorted(self.held)))
+        del self.held[id_]
+        self.post(e.GivenBack("g", id_))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def an_instance_dies(self, data: st.DataObject) -> None:
+        id_ = data.draw(st.sampled_from(sorted(self.held)))
+        del self.held[id_]
+        self.post(e.Ended(id_, Failure(FailureKind.OUT_OF_MEMORY, "out of memory")))
+
+    @invariant()
+    def what_the_core_believes_is_so(self) -> None:
+        leased = {i.id for _, i in self.cluster.instances() if i.lease}
+        assert leased == set(self.held)
+
+    @invariant()
+    def no_limit_is_exceeded(self) -> None:
+        for name in FUNCTIONS:
+            assert self.cluster.of_function(name) <= MOST
+        assert self.cluster.committed()[0] <= MEMORY
+        starting = [i for _, i in self.cluster.instances() if i.phase is Phase.STARTING]
+        assert len(starting) <= 3
+
+    @invariant()
+    def no_start_without_need(self) -> None:
+        for fleet in self.cluster.fleets.values():
+            fresh = [i for i in fleet.instances.values() if i.phase is Phase.THAWING]
+            assert (len(fresh) - 1) * fleet.slots < max(
+                1, self.waiting[fleet.version.key] + fleet.slots * len(fresh)
+            )
+
+    @invariant()
+    def who_waits_is_being_helped_or_blocked(self) -> None:
+        """Nobody waits while there is room and nothing is under way."""
+        for key, waiting in self.waiting.items():
+            if not waiting:
+                continue
+            fleet = self.cluster.fleets[key]
+            under_way = any(
+                i.phase in (Phase.STARTING, Phase.CREATING, Phase.STOPPING, Phase.THAWING, Phase.FREEZING)
+                for _, i in self.cluster.instances()
+            )
+            backing_off = fleet.retry_at > self.now
+            at_most = fleet.live >= MOST
+            full = self.cluster.committed()[0] + 512 > MEMORY and fleet.live
+            assert under_way or backing_off or at_most or full, f"{key}: {waiting} wait and nobody helps"
+
+    def teardown(self) -> None:
+        """Whatever happened: if the engine answers and nothing fails, everyone is served or refused."""
+        for _ in range(400):
+            if not any(self.waiting.values()):
+                return
+            for id_, decision in list(self.pending.items()):
+                del self.pending[id_]
+                match decision:
+                    case d.Create():
+                        self.post(e.Created(id_))
+                    case d.Start():
+                        self.post(e.Started(id_, "10.0.0.1", 80))
+                    case d.Freeze():
+                        self.post(e.Frozen(id_))
+                    case d.Thaw():
+                        self.post(e.Thawed(id_))
+                    case d.Stop():
+                        self.post(e.Ended(id_))
+            for id_ in list(self.held):
+                self.the_gateway_returns(id_)
+            self.now += 1.0
+            self.post(e.Tick())
+        raise AssertionError(f"somebody waits for ever: {self.waiting}")
+
+    def the_gateway_returns(self, id_: InstanceId) -> None:
+        del self.held[id_]
+        self.post(e.GivenBack("g", id_))
+
+
+Scheduling.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestScheduling = Scheduling.TestCase
