@@ -66,7 +66,7 @@ app = typer.Typer(
     name="sampan",
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,  # they would hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )

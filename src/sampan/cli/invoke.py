@@ -47,8 +47,8 @@ def invoke(
 
     Ends with 1 when the function failed; with --path, when it answered 400 or more.
 
-    sampan invoke resize --file photo.json --log
-    sampan invoke web --path /users?id=1
+        sampan invoke resize --file photo.json --log
+        sampan invoke web --path /users?id=1
     """
     if data is not None and file is not None:
         raise typer.BadParameter("give either --data or --file", param_hint="--data")

@@ -59,8 +59,10 @@ def alias(
 ) -> None:
     """List a function's aliases, or point one at a version.
 
-    sampan alias web prod 3
-    sampan alias web prod 3 --weight 4=0.1      a tenth of the calls tries version 4
+    With a weight, that share of the calls tries another version.
+
+        sampan alias web prod 3
+        sampan alias web prod 3 --weight 4=0.1
     """
     weights = _weights(weight or [])
     if alias_name is None and delete:

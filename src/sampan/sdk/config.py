@@ -142,6 +142,7 @@ def resolve(arguments: Mapping[str, str | None], environment: Mapping[str, str],
     if missing:
         variables = ", ".join(f"SAMPAN_{name.upper()}" for name in missing)
         raise NotConfigured(
-            f"no {' and '.join(missing)}: {credentials_file(state)} does not give it and {variables} is not set"
+            f"no platform is known: {credentials_file(state)} is not there or lacks {', '.join(missing)}, "
+            f"and so does the environment ({variables})"
         )
     return Credentials(**{name: each.value for name, each in found.items()})

@@ -35,7 +35,7 @@ def logs(
     asked = {"follow": "true" if follow else None, "tail": tail, "instance": instance}
     query = urlencode({key: str(value) for key, value in asked.items() if value is not None}, quote_via=quote)
     path = f"{ROOT}/functions/{segment(name)}/logs" + (f"?{query}" if query else "")
-    call = Call[object](
+    call: Call[object] = Call(
         action="FollowLogs", method="GET", target=path, decode=_nothing, timeout=QUIET if follow else None
     )
     return Lines(call, _log_line)
