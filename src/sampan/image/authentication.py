@@ -13,30 +13,12 @@ import msgspec
 from yarl import URL
 
 from sampan.model.errors import FailureKind, ImageFailed
+from sampan.model.image import RegistryAuth
 
 _PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
 _TOKEN_LIFE = 60.0  # seconds, where the answer names none (the specification's default)
 _TOKEN_MARGIN = 5.0  # seconds before its end that a token is renewed
 _LARGEST_ANSWER = 1 << 20  # bytes
-
-
-class Access(msgspec.Struct, frozen=True):
-    """How to log in to a registry, and how far to trust it."""
-
-    username: str = ""
-    password: str = ""
-    insecure: bool = False  # plain http, or TLS that cannot be verified
-    ca_pem: str = ""
-
-    def __repr__(self) -> str:
-        return f"Access(username={self.username!r}, password=…, insecure={self.insecure})"
-
-    @property
-    def basic(self) -> str:
-        """The Authorization value; empty without credentials."""
-        if not self.username:
-            return ""
-        return "Basic " + b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -64,15 +46,15 @@ def challenges(values: Iterable[str]) -> list[Challenge]:
 class Gate:
     """Knows which Authorization header one registry wants for a scope."""
 
-    def __init__(self, session: aiohttp.ClientSession, access: Access, plain_is_fine: bool) -> None:
-        self._session, self._access, self._plain_is_fine = session, access, plain_is_fine
+    def __init__(self, session: aiohttp.ClientSession, auth: RegistryAuth, plain_is_fine: bool) -> None:
+        self._session, self._auth, self._plain_is_fine = session, auth, plain_is_fine
         self._wants_basic = False
         self._tokens: dict[str, tuple[str, float]] = {}  # scope → (header, monotonic seconds of its end)
 
     def header(self, scope: str) -> str:
         """What to send; empty: nothing, as far as is known."""
         if self._wants_basic:
-            return self._access.basic
+            return basic(self._auth)
         header, end = self._tokens.get(scope, ("", 0.0))
         return header if time.monotonic() < end else ""
 
@@ -88,12 +70,12 @@ class Gate:
         if any(challenge.scheme == "basic" for challenge in offered):
             first = not self._wants_basic
             self._wants_basic = True
-            return first and bool(self._access.username)
+            return first and bool(self._auth.username)
         return False
 
     async def _token(self, challenge: Challenge, scope: str) -> tuple[str, float]:
         realm = URL(challenge.realm)
-        headers = {"Authorization": self._access.basic} if self._access.username else {}
+        headers = {"Authorization": basic(self._auth)} if self._auth.username else {}
         if headers and realm.scheme != "https" and not self._plain_is_fine:
             raise ImageFailed(
                 FailureKind.IMAGE_DENIED,
@@ -103,9 +85,7 @@ class Gate:
         query = {"scope": scope, **({"service": challenge.service} if challenge.service else {})}
         async with self._session.get(realm.update_query(query), headers=headers) as answer:
             if answer.status in {400, 401, 403}:
-                raise ImageFailed(
-                    FailureKind.IMAGE_DENIED, denied(self._access, f"the login at {realm.host} failed")
-                )
+                raise ImageFailed(FailureKind.IMAGE_DENIED, denied(self._auth, f"the login at {realm.host} failed"))
             answer.raise_for_status()
             body = await answer.content.read(_LARGEST_ANSWER)
         try:
@@ -118,11 +98,18 @@ class Gate:
         return f"Bearer {given.token or given.access_token}", time.monotonic() + life
 
 
-def denied(access: Access, why: str) -> str:
+def basic(auth: RegistryAuth) -> str:
+    """The Authorization value; empty without credentials."""
+    if not auth.username:
+        return ""
+    return "Basic " + b64encode(f"{auth.username}:{auth.password}".encode()).decode()
+
+
+def denied(auth: RegistryAuth, why: str) -> str:
     """A sentence with the next step."""
-    if access.username:
+    if auth.username:
         return (
-            f"{why}: the credentials of user '{access.username}' were refused or do not suffice; "
+            f"{why}: the credentials of user '{auth.username}' were refused or do not suffice; "
             "check registryConfig.authConfig"
         )
     return (

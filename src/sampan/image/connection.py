@@ -16,9 +16,10 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from sampan.image.authentication import Access, Gate, challenges, denied
+from sampan.image.authentication import Gate, challenges, denied
 from sampan.image.manifest import LARGEST, invalid
 from sampan.model.errors import FailureKind, ImageFailed
+from sampan.model.image import RegistryAuth
 
 _READ_BUFFER = 1 << 20  # bytes; with the default of 64 KiB a transfer pauses for every piece
 _LONGEST_REASON = 300  # characters of a registry's own words that are passed on
@@ -64,22 +65,22 @@ _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSS
 class Connection:
     """Requests to one registry. Use as an async context manager."""
 
-    def __init__(self, host: str, access: Access, patience: Patience) -> None:
+    def __init__(self, host: str, auth: RegistryAuth, patience: Patience) -> None:
         self.host, self.patience = host, patience
-        self._access = access
+        self._auth = auth
         self._local = _is_local(host)
-        self._base = URL(f"{'http' if self._local and not access.ca_pem else 'https'}://{host}/")
+        self._base = URL(f"{'http' if self._local and not auth.ca_pem else 'https'}://{host}/")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=_trust(host, access)),
+            connector=aiohttp.TCPConnector(ssl=_trust(host, auth)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.silence),
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
         )
-        self._gate = Gate(self._session, access, plain_is_fine=self._local or access.insecure)
+        self._gate = Gate(self._session, auth, plain_is_fine=self._local or auth.insecure)
 
     async def __aenter__(self) -> "Connection":
-        if self._access.insecure and not self._local:
+        if self._auth.insecure and not self._local:
             await self._try_tls()
         return self
 
@@ -149,9 +150,7 @@ class Connection:
             return
         reason = await _reason(answer)
         if answer.status in _REFUSED:
-            raise ImageFailed(
-                FailureKind.IMAGE_DENIED, denied(self._access, f"{self.host} refused access to {what}")
-            )
+            raise ImageFailed(FailureKind.IMAGE_DENIED, denied(self._auth, f"{self.host} refused access to {what}"))
         if answer.status == 404:
             raise ImageFailed(
                 FailureKind.IMAGE_NOT_FOUND,
@@ -187,18 +186,18 @@ def _is_local(host: str) -> bool:
         return name == "localhost"
 
 
-def _trust(host: str, access: Access) -> ssl.SSLContext:
+def _trust(host: str, auth: RegistryAuth) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if access.ca_pem:
+    if auth.ca_pem:
         try:
-            context.load_verify_locations(cadata=access.ca_pem)
+            context.load_verify_locations(cadata=auth.ca_pem)
         except (ssl.SSLError, ValueError) as error:
             raise ImageFailed(
                 FailureKind.IMAGE_PULL_FAILED,
                 f"the CA certificate given for {host} cannot be read ({error}); "
                 "check registryConfig.certConfig.rootCaCertBase64",
             ) from error
-    if access.insecure:
+    if auth.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -5,7 +5,7 @@ Source: OCI distribution-spec 1.1.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -15,10 +15,10 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from sampan.image.authentication import Access
 from sampan.image.connection import TRANSIENT, Connection, Passing, Patience, whole
 from sampan.image.manifest import ACCEPT, LARGEST, digest_of, invalid
 from sampan.model.errors import FailureKind, ImageFailed
+from sampan.model.image import RegistryAuth
 
 PIECE = 8 << 20  # bytes of a blob sent per request, and held in memory meanwhile
 SLOWEST = 64 << 10  # bytes per second below which sending a piece counts as stuck
@@ -52,12 +52,12 @@ class Registry:
     Every method raises ImageFailed: IMAGE_NOT_FOUND, IMAGE_DENIED, IMAGE_INVALID or IMAGE_PULL_FAILED.
     """
 
-    def __init__(self, host: str, access: Access | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, host: str, auth: RegistryAuth | None = None, patience: Patience | None = None) -> None:
         self.host = host
-        self._access, self._patience = access or Access(), patience or Patience()
+        self._auth, self._patience = auth or RegistryAuth(), patience or Patience()
 
     async def __aenter__(self) -> "Registry":
-        self._at = await Connection(self.host, self._access, self._patience).__aenter__()
+        self._at = await Connection(self.host, self._auth, self._patience).__aenter__()
         return self
 
     async def __aexit__(
@@ -91,7 +91,7 @@ class Registry:
             raise invalid(f"{self.host} answered {digest_of(body)} when asked for {digest}")
         return body
 
-    async def blob(self, repository: str, digest: str, size: int, offset: int = 0) -> AsyncIterator[bytes]:
+    async def blob(self, repository: str, digest: str, size: int, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """The blob's bytes from `offset`, not verified. A broken connection is resumed where it broke."""
         tries = 0
         while offset < size:

@@ -5,7 +5,7 @@ byte of a half-written layer. Source: containerd 1.6, docs/content-flow.md and d
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
 import msgspec
@@ -204,14 +204,15 @@ def _ref(layer: Descriptor) -> str:
     return f"layer-{layer.digest}"
 
 
-async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _gathered(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The same bytes in pieces of about `_PIECE`."""
     waiting = bytearray()
-    async for piece in pieces:
-        waiting += piece
-        if len(waiting) >= _PIECE:
-            yield bytes(waiting)
-            waiting.clear()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            waiting += piece
+            if len(waiting) >= _PIECE:
+                yield bytes(waiting)
+                waiting.clear()
     if waiting:
         yield bytes(waiting)
 
