@@ -173,16 +173,16 @@ def _container(old: CustomContainerConfig, new: CustomContainerConfig | None) ->
 
 
 def _registry(old: RegistryConfig | None, new: RegistryConfig | None) -> RegistryConfig | None:
-    """Replies hold no password, so one who sends a reply back, the user's name unchanged, keeps the old password."""
+    """Replies hold no password: one who sends a reply back, its user name unchanged, keeps the old password."""
     if new is None:
         return old
-    if new.auth_config is None or not new.auth_config.user_name:
-        new = msgspec.structs.replace(new, auth_config=None)
-    elif not new.auth_config.password and old is not None and old.auth_config is not None:
-        if old.auth_config.user_name == new.auth_config.user_name:
-            auth = RegistryAuthConfig(user_name=new.auth_config.user_name, password=old.auth_config.password)
-            new = msgspec.structs.replace(new, auth_config=auth)
-    return new if new != RegistryConfig() else None
+    auth, before = new.auth_config, old.auth_config if old else None
+    if auth is not None and not auth.password and before is not None and before.user_name == auth.user_name:
+        auth = RegistryAuthConfig(user_name=before.user_name, password=before.password)
+    if auth is not None and not auth.user_name:
+        auth = None
+    kept = RegistryConfig(auth_config=auth, cert_config=new.cert_config, network_config=new.network_config)
+    return kept if kept != RegistryConfig() else None
 
 
 def _lifecycle(old: InstanceLifecycleConfig, new: InstanceLifecycleConfig | None) -> InstanceLifecycleConfig:

@@ -6,11 +6,13 @@ import msgspec
 
 from sampan.catalog.configuration import Configuration
 from sampan.catalog.records import Alias, Function, Revision
+from sampan.catalog.rules import certificate
 from sampan.link.messages import FunctionRoute, ServedVersion
-from sampan.model.names import LATEST, version_key
+from sampan.model.image import RegistryAuth
+from sampan.model.names import LATEST, VersionKey, version_key
 from sampan.model.trigger import AuthType, HttpTrigger
 from sampan.model.version import HealthCheck, Hook, Version
-from sampan.wire.shapes import HealthCheckConfig, LifecycleHook
+from sampan.wire.shapes import HealthCheckConfig, LifecycleHook, RegistryConfig
 
 DEFAULT_PORT = 9000  # FC's
 HOOK_TIMEOUT = 3  # seconds
@@ -39,6 +41,30 @@ class FunctionPlan(msgspec.Struct, frozen=True):
     function: str
     versions: tuple[VersionPlan, ...]
     max_instances: int | None
+
+
+class PendingRevision(msgspec.Struct, frozen=True):
+    """A revision whose image is to be made local."""
+
+    function: str
+    revision: int
+    image: str  # reference, as the user wrote it
+    auth: RegistryAuth | None
+    has_current: bool  # whether an older revision serves meanwhile
+
+
+def pending(function: Function) -> PendingRevision | None:
+    """What is to be prepared of a function, if anything."""
+    if function.pending is None:
+        return None
+    container = function.revisions[function.pending].configuration.container
+    return PendingRevision(
+        function=function.name,
+        revision=function.pending,
+        image=container.image or "",
+        auth=_auth(container.registry_config),
+        has_current=function.current is not None,
+    )
 
 
 def port_of(revision: Revision) -> int:
@@ -117,7 +143,9 @@ def target(function: Function, qualifier: str) -> int:
 def route(function: Function, defaults: Defaults) -> FunctionRoute:
     """Where calls of a function go."""
     versions = versions_of(function, defaults.keepalive)
-    qualifiers = {id_: ((1.0, version.key),) for id_, version in versions.items()}
+    qualifiers: dict[str, tuple[tuple[float, VersionKey], ...]] = {
+        id_: ((1.0, version.key),) for id_, version in versions.items()
+    }
     for name, alias in function.aliases.items():
         qualifiers[name] = tuple((share, versions[id_].key) for id_, share in alias.shares().items())
     return FunctionRoute(
@@ -138,6 +166,18 @@ def route(function: Function, defaults: Defaults) -> FunctionRoute:
             )
             for trigger in function.triggers.values()
         ),
+    )
+
+
+def _auth(given: RegistryConfig | None) -> RegistryAuth | None:
+    if given is None:
+        return None
+    auth, cert = given.auth_config, given.cert_config
+    return RegistryAuth(
+        username=(auth.user_name if auth else None) or "",
+        password=(auth.password if auth else None) or "",
+        insecure=bool(cert and cert.insecure),
+        ca_pem=certificate(cert.root_ca_cert_base64) if cert and cert.root_ca_cert_base64 else "",
     )
 
 

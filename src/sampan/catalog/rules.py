@@ -3,6 +3,7 @@
 Source: function-compute-api.md §4 and §7, container-contract.md A1–A5.
 """
 
+import base64
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -140,6 +141,15 @@ def http_trigger(given: HttpTriggerConfig) -> HttpTriggerConfig:
     )
 
 
+def certificate(given: str) -> str:
+    """The PEM inside `rootCaCertBase64`. Raises: InvalidArgument."""
+    try:
+        return base64.b64decode(given, validate=True).decode("ascii")
+    except ValueError:
+        field = "customContainerConfig.registryConfig.certConfig.rootCaCertBase64"
+        raise InvalidArgument(field, "text that is not base64", "a PEM certificate in base64") from None
+
+
 def tags(given: Iterable[Tag]) -> dict[str, str]:
     found = {tag.key: tag.value for tag in given}
     if len(found) > MAX_TAGS:
@@ -188,6 +198,9 @@ def _container(given: CustomContainerConfig) -> None:
             raise InvalidArgument(f"customContainerConfig.{field}", "a NUL character", "words without")
     if given.health_check_config is not None:
         _health(given.health_check_config)
+    registry = given.registry_config
+    if registry is not None and registry.cert_config is not None and registry.cert_config.root_ca_cert_base64:
+        certificate(registry.cert_config.root_ca_cert_base64)
 
 
 def _health(given: HealthCheckConfig) -> None:

@@ -55,6 +55,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.Throttled: (429, "ResourceExhausted"),
     e.NoCapacity: (503, "ResourceThrottled"),
     e.StartFailed: (412, "FunctionNotStarted"),  # by its kind, see FAILURES
+    e.ImageFailed: (412, "ImagePullFailed"),  # by its kind, too
     e.FunctionFailed: (502, "BadResponse"),
     e.FunctionExited: (502, "BadResponse"),
     e.FunctionTimedOut: (502, "BadResponse"),
@@ -94,7 +95,7 @@ _encode = msgspec.json.Encoder().encode
 
 def answer(error: BaseException, request_id: str) -> tuple[int, str, bytes]:
     """Status, code and JSON body. An error that is none of ours says nothing of itself."""
-    if isinstance(error, e.StartFailed):
+    if isinstance(error, e.StartFailed | e.ImageFailed):
         status, code = FAILURES[error.failure.kind]
         message = failure_message(error.failure)
     else:
