@@ -1,1 +1,8 @@
-"""The data plane: bytes in, function out."""
+"""The data plane: every connection from outside comes in here, and a function's answer goes out.
+
+A request walks `protocol` (bytes to an `Exchange`) → `invoke` (the story) → `route` → `limits` → `leases` →
+`forward` (bytes to the instance, over `upstream`) and back through `relay` (HTTP calls) or `events`
+(InvokeFunction). A warm one asks nobody; a cold one waits in `leases` until `control` brings a grant. What is no
+invocation is handed to the API untouched. Deciding what runs is not done here but in `scheduler/`.
+A call enters at `server.Gateway`, or `server.run`.
+"""

@@ -15,6 +15,7 @@ class Outcome(Enum):
     TIMED_OUT = "timed_out"
     START_FAILED = "start_failed"
     THROTTLED = "throttled"
+    REFUSED = "refused"  # the caller's mistake: not allowed, not enabled, too large
     CLIENT_GONE = "client_gone"
     PLATFORM_ERROR = "platform_error"
 

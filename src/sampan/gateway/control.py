@@ -1,0 +1,153 @@
+"""The gateway's end of the link to control.
+
+Control may be away for as long as it likes: the link is tried again for ever, and when it stands everything is
+said once more. Control knows a gateway from `Hello` on, but may close on one that goes on talking before it has
+been told the routes; so the rest waits for them.
+"""
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from sampan.gateway.leases import Leases
+from sampan.gateway.route import RouteTable
+from sampan.link import channel
+from sampan.link.messages import (
+    Down,
+    Gone,
+    Grant,
+    Hello,
+    Records,
+    Refuse,
+    Revoke,
+    RouteChanged,
+    Routes,
+    Tail,
+    TailWanted,
+    Up,
+)
+from sampan.model.invocation import InvocationRecord
+from sampan.model.names import InstanceId
+
+RETRY = 0.1  # seconds between attempts to reach control
+BATCH = 0.05  # seconds over which invocation records are gathered
+KEPT_RECORDS = 200_000  # while control is away; some minutes of a busy gateway, about 100 MB
+TAIL_WAIT = 2.0  # seconds; a log tail is a courtesy, the answer does not wait longer for it
+
+_Connection = channel.Channel[Down, Up]
+
+
+class Control:
+    """The link, and what is gathered for it."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._channel: _Connection | None = None
+        self._joined = False
+        self._lost = asyncio.Event()
+        self._records: deque[InvocationRecord] = deque(maxlen=KEPT_RECORDS)
+        self._batch: asyncio.TimerHandle | None = None
+        self._tokens = itertools.count(1)
+        self._tails: dict[int, asyncio.Future[Tail]] = {}
+        self._routes: RouteTable | None = None
+        self._leases: Leases | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Control has told the routes and hears what is said."""
+        return self._joined
+
+    async def run(self, routes: RouteTable, leases: Leases) -> None:
+        """Keep the link up, for ever."""
+        self._routes, self._leases = routes, leases
+        decoder = msgspec.msgpack.Decoder(Down)
+        while True:
+            self._lost.clear()
+            try:
+                self._channel = await channel.connect(
+                    self._path, lambda: channel.Channel(decoder, self._hear, self._on_lost)
+                )
+            except OSError:
+                await asyncio.sleep(RETRY)
+                continue
+            self._channel.send(Hello(self._name, os.getpid(), leases.held()))
+            await self._lost.wait()
+            await asyncio.sleep(RETRY)
+
+    def send(self, message: Up) -> None:
+        """Say something; while control is away nobody hears it."""
+        if self._joined and self._channel is not None:
+            self._channel.send(message)
+
+    def record(self, record: InvocationRecord) -> None:
+        """Sent with the next batch."""
+        self._records.append(record)
+        if self._batch is None:
+            self._batch = asyncio.get_running_loop().call_later(BATCH, self._send_records)
+
+    async def tail(self, instance: InstanceId, since: tuple[int, int] | None) -> Tail | None:
+        """An instance's log since then; None when control cannot tell in time."""
+        if not self._joined:
+            return None
+        token = next(self._tokens)
+        answer: asyncio.Future[Tail] = asyncio.get_running_loop().create_future()
+        self._tails[token] = answer
+        self.send(TailWanted(token, instance, since))
+        try:
+            async with asyncio.timeout(TAIL_WAIT):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._tails[token]
+
+    def close(self) -> None:
+        """Say what is left to say, and end the connection."""
+        self._send_records()
+        self._joined = False
+        if self._channel is not None:
+            self._channel.close()
+
+    def _send_records(self) -> None:
+        if self._batch is not None:
+            self._batch.cancel()
+            self._batch = None
+        if self._joined and self._records:
+            self.send(Records(tuple(self._records)))
+            self._records.clear()
+
+    def _on_lost(self, connection: _Connection) -> None:
+        self._joined = False
+        self._lost.set()
+
+    def _hear(self, connection: _Connection, message: Down) -> None:
+        assert self._routes is not None
+        assert self._leases is not None
+        leases, routes = self._leases, self._routes
+        match message:
+            case Grant():
+                leases.grant(message)
+            case Revoke():
+                leases.revoke(message)
+            case Gone():
+                leases.gone(message)
+            case Refuse():
+                leases.refuse(message)
+            case Routes():
+                routes.replace(message)
+                leases.learn({version.key: version.freeze_delay for version in routes.versions()})
+                if not self._joined:
+                    self._joined = True
+                    leases.reconnected()
+                    self._send_records()
+            case RouteChanged():
+                routes.change(message)
+                leases.learn({version.key: version.freeze_delay for version in routes.versions()})
+            case Tail():
+                answer = self._tails.get(message.token)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)

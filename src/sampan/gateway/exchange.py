@@ -1,0 +1,336 @@
+"""One HTTP request and its answer, in flight.
+
+The connection fills the request in; `invoke` and what it calls answer it. The body need not have arrived yet:
+it is piped onward as it comes, or collected. An answer is either whole (`answer`) or begun, sent in pieces and
+finished; one that was begun and cannot be finished is cut, never ended as if it were complete.
+"""
+
+import asyncio
+import time
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Protocol
+
+from sampan.model.errors import EntityTooLarge, SampanError
+from sampan.model.names import RequestId, new_request_id
+
+BACKLOG = 64 << 10  # bytes of a body kept for a reader that is not ready; beyond, the client is not read
+
+
+class ClientGone(SampanError):
+    """The caller went away, or stopped taking its answer."""
+
+
+class Framing(IntEnum):
+    """How the end of an answer's body is told. Source: RFC 9112 §6."""
+
+    EMPTY = 0
+    SIZED = 1
+    CHUNKED = 2
+    UNTIL_CLOSE = 3
+
+
+class BodySink(Protocol):
+    """Takes a request's body as it comes."""
+
+    def send_body(self, piece: bytes) -> None: ...
+    def end_body(self) -> None: ...
+
+
+class Running(Protocol):
+    """What is under way for an exchange; told of trouble and of the client's pace."""
+
+    def fail(self, error: SampanError) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Client(Protocol):
+    """The connection an exchange belongs to, as the exchange sees it."""
+
+    @property
+    def peer(self) -> bytes: ...
+    @property
+    def draining(self) -> bool: ...
+    @property
+    def congested(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+    def writelines(self, pieces: list[bytes]) -> None: ...
+    def hold(self, reason: int) -> None: ...
+    def release(self, reason: int) -> None: ...
+    def tunnel_to(self, transport: asyncio.Transport) -> None: ...
+    def ended(self, exchange: "Exchange") -> None: ...
+    def cut(self) -> None: ...
+
+
+class Hold(IntEnum):
+    """Why a client is not being read."""
+
+    BODY = 1
+    UPSTREAM = 2
+    PIPELINE = 4
+
+
+class Body:
+    """A request's body: what has arrived and was not yet taken, and who takes it."""
+
+    __slots__ = ("_client", "_sink", "_waiter", "complete", "pieces", "size", "trouble")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._sink: BodySink | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.pieces: list[bytes] = []
+        self.size = 0  # bytes arrived
+        self.complete = False
+        self.trouble: SampanError | None = None
+
+    @property
+    def streamed(self) -> bool:
+        return self._sink is not None
+
+    def feed(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self._sink is not None:
+            self._sink.send_body(piece)
+            return
+        self.pieces.append(piece)
+        if self._waiter is not None:
+            self._wake()
+        elif self.size > BACKLOG:
+            self._client.hold(Hold.BODY)
+
+    def end(self) -> None:
+        self.complete = True
+        if self._sink is not None:
+            self._sink.end_body()
+        elif self._waiter is not None:
+            self._wake()
+
+    def fail(self, error: SampanError) -> None:
+        self.trouble = error
+        if self._waiter is not None:
+            self._wake()
+
+    def pipe(self, sink: BodySink) -> None:
+        """Hand over what is here and all that will come."""
+        self._sink = sink
+        for piece in self.pieces:
+            sink.send_body(piece)
+        self.pieces = []
+        self._client.release(Hold.BODY)
+        if self.complete:
+            sink.end_body()
+
+    def discard(self) -> None:
+        """Whatever still comes is of no use to anybody."""
+        self._sink = _NOWHERE
+        self.pieces = []
+        self._client.release(Hold.BODY)
+
+    async def collect(self, limit: int) -> bytes:
+        """The whole body. Raises: EntityTooLarge, or what befell the connection."""
+        while not self.complete:
+            if self.trouble is not None:
+                raise self.trouble
+            if self.size > limit:
+                raise EntityTooLarge(limit)
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._client.release(Hold.BODY)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self.size > limit:
+            raise EntityTooLarge(limit)
+        self.pieces = [b"".join(self.pieces)]
+        return self.pieces[0]
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Nowhere:
+    def send_body(self, piece: bytes) -> None:
+        return
+
+    def end_body(self) -> None:
+        return
+
+
+_NOWHERE = _Nowhere()
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE = b"Connection: close\r\n"
+_KEEP = b"Connection: keep-alive\r\n"  # said to HTTP/1.0 only, where it is not the rule
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
+_NO_BODY = frozenset((204, 304))
+
+
+class Exchange:
+    """The state of one request and its answer. Times are Unix nanoseconds, 0 when not reached."""
+
+    __slots__ = (
+        "_pieces",
+        "authorization",
+        "begun",
+        "body",
+        "bytes_out",
+        "client",
+        "connection_names",
+        "content_length",
+        "expects_continue",
+        "finished",
+        "first_byte",
+        "forwarded",
+        "forwarded_for",
+        "framing",
+        "headers",
+        "host",
+        "http10",
+        "keep_alive",
+        "leased",
+        "method",
+        "proto_told",
+        "received",
+        "refusal",
+        "request",
+        "running",
+        "status",
+        "target",
+        "traceparent",
+        "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.request: RequestId = new_request_id()
+        self.received = time.time_ns()
+        self.leased = 0
+        self.first_byte = 0
+        self.method = b""
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes, bytes]] = []  # lower-case name, name as sent, value
+        self.host = b""
+        self.http10 = False
+        self.keep_alive = True
+        self.upgrade = b""  # the protocol asked for
+        self.expects_continue = False
+        self.content_length: int | None = None
+        self.connection_names: frozenset[bytes] = frozenset()  # headers that `Connection` names
+        self.authorization = b""
+        self.traceparent = b""
+        self.forwarded = b""
+        self.forwarded_for = b""
+        self.proto_told = False  # an X-Forwarded-Proto came in
+        self.body: Body | None = None
+        self.refusal: SampanError | None = None  # found by the parser; to be answered in its turn
+        self.running: Running | None = None
+        self.status = 0
+        self.bytes_out = 0
+        self.begun = False
+        self.finished = False
+        self.framing = Framing.EMPTY
+        self._pieces: list[bytes] = []
+
+    # ── the request ──
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value. `name` in lower case."""
+        for lower, _, value in self.headers:
+            if lower == name:
+                return value
+        return None
+
+    def let_body_come(self) -> None:
+        """The body is wanted: a client that asked first is told so."""
+        if self.expects_continue:
+            self.expects_continue = False
+            if self.body is not None and not self.body.size:
+                self.client.write(_CONTINUE)
+
+    def fail(self, error: SampanError) -> None:
+        """Something befell the request while it was under way."""
+        self.refusal = error
+        if self.body is not None:
+            self.body.fail(error)
+        if self.running is not None:
+            self.running.fail(error)
+
+    @property
+    def body_open(self) -> bool:
+        return self.body is not None and not self.body.complete
+
+    # ── the answer ──
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """All of it at once. `lines`: header lines but those about length and connection."""
+        self.begin(status, lines, len(body))
+        if body:
+            self.send(body)
+        self.finish()
+
+    def begin(self, status: int, lines: bytes, length: int | None) -> None:
+        """length: of the body to come; None when it is not known."""
+        self.begun = True
+        self.status = status
+        if self.expects_continue or self.client.draining:
+            self.keep_alive = False  # a body may come or not, there is no telling it from a next request
+        pieces = self._pieces
+        pieces.append(STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
+        pieces.append(lines)
+        if status in _NO_BODY or self.method == b"HEAD":
+            self.framing = Framing.EMPTY
+            if length is not None and status != 204:
+                pieces.append(b"Content-Length: %d\r\n" % length)
+        elif length is not None:
+            self.framing = Framing.SIZED
+            pieces.append(b"Content-Length: %d\r\n" % length)
+        elif self.http10:
+            self.framing = Framing.UNTIL_CLOSE
+            self.keep_alive = False
+        else:
+            self.framing = Framing.CHUNKED
+            pieces.append(_CHUNKED)
+        if not self.keep_alive:
+            pieces.append(_CLOSE)
+        elif self.http10:
+            pieces.append(_KEEP)
+        pieces.append(b"\r\n")
+
+    def switch(self, lines: bytes) -> None:
+        """101: from here on the bytes are the two ends' own affair."""
+        self.begun = True
+        self.status = 101
+        self.keep_alive = False
+        self.client.writelines([STATUS_LINES[101], lines, b"\r\n"])
+
+    def send(self, piece: bytes) -> None:
+        """Sent with the next `flush`."""
+        if self.framing is Framing.EMPTY:
+            return
+        self.bytes_out += len(piece)
+        if self.framing is Framing.CHUNKED:
+            self._pieces += (b"%x\r\n" % len(piece), piece, b"\r\n")
+        else:
+            self._pieces.append(piece)
+
+    def finish(self) -> None:
+        self.finished = True
+        if self.framing is Framing.CHUNKED:
+            self._pieces.append(b"0\r\n\r\n")
+        self.flush()
+
+    def flush(self) -> None:
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+            self.client.writelines(pieces)
+
+    def cut(self) -> None:
+        """Break the connection off, in a way that no client takes for the end of an answer."""
+        self._pieces = []
+        self.client.cut()

@@ -1,0 +1,230 @@
+"""One request to an upstream, and its answer back.
+
+Decides what of the caller's headers goes along, on which connection, and whether a request that got lost may be
+sent again: only if nothing of it was sent, or if it is idempotent, whole in memory, and a kept connection died
+before any byte of an answer. Source: container-contract.md A2.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from sampan.gateway import container
+from sampan.gateway.exchange import Exchange
+from sampan.gateway.leases import Instance
+from sampan.gateway.relay import Collect, Relay, Underway
+from sampan.gateway.replies import Clock
+from sampan.gateway.route import HttpTarget, Served
+from sampan.gateway.upstream import Connection, ConnectionDied, Unreachable, Upstream
+from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, NoCapacity
+
+API_TIMEOUT = 600.0  # seconds; a deploy that waits for its image takes its time
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+
+# Source: RFC 9110 §7.6.1; container-contract.md A2.1. Those set anew below are in the second half.
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
+        b"transfer-encoding", b"upgrade", b"expect", b"http2-settings", b"content-length",
+    )
+)  # fmt: skip
+_DROPPED = _HOP_BY_HOP | {b"traceparent", b"forwarded", b"x-forwarded-for"}
+_CONTEXT = frozenset((b"tracestate", b"baggage"))
+
+Call = TypeVar("Call", bound=Underway)
+
+
+class Forward:
+    """Carries requests to instances and to the API."""
+
+    def __init__(self, api: Upstream, clock: Clock, idle: float, max_answer: int) -> None:
+        """idle: seconds a streaming answer may be silent, at least.  max_answer: bytes of an event's answer."""
+        self._api, self._clock, self._idle, self._max_answer = api, clock, idle, max_answer
+
+    async def http(
+        self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, signed: bool
+    ) -> Relay:
+        """An HTTP call. signed: its Authorization header was for us, and stays here.
+
+        Raises: Unreachable, FunctionExited, FunctionTimedOut, BadResponse.
+        """
+        timeout = served.version.timeout
+        idle = max(timeout, self._idle)
+        head = http_head(exchange, target, served, signed)
+        return await self._send(
+            exchange, instance, head, lambda connection: Relay(exchange, connection, timeout, idle, self._clock)
+        )
+
+    async def event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Collect:
+        """An event call; its body is whole. Raises: as `http`."""
+        timeout = served.version.timeout
+        idle = max(timeout, self._idle)
+        head = event_head(exchange, served, instance, len(body)) + body
+        return await self._send(
+            exchange,
+            instance,
+            head,
+            lambda connection: Collect(exchange, connection, timeout, idle, self._max_answer),
+            method=b"POST",
+        )
+
+    async def api(self, exchange: Exchange) -> None:
+        """What is no invocation. Raises: NoCapacity while control is away, BadResponse."""
+        idempotent = exchange.method in _IDEMPOTENT
+        parts = [exchange.method, b" ", exchange.target, b" HTTP/1.1\r\n"]
+        for lower, name, value in exchange.headers:
+            if lower not in _HOP_BY_HOP and lower not in exchange.connection_names:
+                parts += (name, b": ", value, b"\r\n")
+        _end_head(parts, exchange)
+        try:
+            while True:
+                loop = asyncio.get_running_loop()
+                connection = self._api.take(idempotent, loop.time()) or await self._api.connect()
+                call = Relay(exchange, connection, API_TIMEOUT, API_TIMEOUT, None)
+                if await self._run(exchange, self._api, call, b"".join(parts), exchange.method):
+                    return
+        except Unreachable as error:
+            raise NoCapacity("the control plane is away; try again in a moment") from error
+        except (ConnectionDied, FunctionTimedOut) as error:
+            raise BadResponse("the control plane broke off its answer") from error
+
+    async def _send(
+        self,
+        exchange: Exchange,
+        instance: Instance,
+        head: bytes,
+        make: Callable[[Connection], Call],
+        method: bytes = b"",
+    ) -> Call:
+        loop = asyncio.get_running_loop()
+        method = method or exchange.method
+        idempotent = method in _IDEMPOTENT
+        upstream = instance.upstream
+        begun = loop.time()
+        while True:
+            if exchange.refusal is not None:
+                raise exchange.refusal  # its body went wrong while it waited
+            connection = upstream.take(idempotent, loop.time()) or await upstream.connect()
+            call = make(connection)
+            try:
+                if await self._run(exchange, upstream, call, head, method):
+                    return call
+            except ConnectionDied as error:
+                raise FunctionExited(int((loop.time() - begun) * 1000)) from error
+
+    async def _run(
+        self, exchange: Exchange, upstream: Upstream, call: Underway, head: bytes, method: bytes
+    ) -> bool:
+        """One attempt; False when it may, and has to, be made again."""
+        connection = call.connection
+        upload = self._upload(exchange, connection, call, head, method)
+        try:
+            await call.done
+        except ConnectionDied:
+            whole = exchange.body is None or (upload is None and not exchange.body.streamed)
+            if connection.used and not connection.answering and method in _IDEMPOTENT and whole:
+                return False
+            raise
+        finally:
+            call.stop()
+            if call.tunnel:
+                upstream.forget(connection)
+                connection.transport.close()  # what was written still goes out
+            elif call.done.done() and not call.done.cancelled() and call.done.exception() is None:
+                upstream.put(connection, asyncio.get_running_loop().time())
+            else:
+                upstream.drop(connection)
+        return True
+
+    def _upload(
+        self, exchange: Exchange, connection: Connection, call: Underway, head: bytes, method: bytes
+    ) -> bool | None:
+        """Send head and body; what of the body has yet to come is piped."""
+        body = exchange.body
+        head_only = method == b"HEAD"
+        if isinstance(call, Collect) or body is None:
+            connection.send(call, head, head_only, None)
+            return None
+        exchange.let_body_come()
+        if body.complete:
+            sized = exchange.content_length is not None
+            data = b"".join(body.pieces)
+            if not sized:
+                data = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)) if data else b"0\r\n\r\n"
+            connection.send(call, head + data, head_only, None)
+            return None
+        chunked = exchange.content_length is None
+        connection.send(call, head, head_only, chunked)
+        body.pipe(connection)
+        return chunked
+
+
+def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bool) -> bytes:
+    """The head of an HTTP call, as the function sees it."""
+    parts = [exchange.method, b" ", target.path, b" HTTP/1.1\r\n"]
+    named = exchange.connection_names
+    for lower, name, value in exchange.headers:
+        if lower in _DROPPED or lower[:5] == b"x-fc-" or lower in named:
+            continue
+        if b"_" in lower and _imitates(lower):
+            continue
+        if signed and lower == b"authorization":
+            continue
+        parts += (name, b": ", value, b"\r\n")
+    peer = exchange.client.peer
+    parts += (
+        served.http_lines,
+        b"X-Fc-Request-Id: ", exchange.request.encode(),
+        b"\r\nX-Fc-Client-Ip: ", peer,
+        b"\r\nX-Fc-Base-Path: ", target.base_path,
+        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(),
+        b"\r\nX-Forwarded-For: ", exchange.forwarded_for, peer,
+        b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
+        b"\";proto=http\r\n",
+    )  # fmt: skip
+    if not exchange.proto_told:
+        parts.append(b"X-Forwarded-Proto: http\r\n")
+    if exchange.header(b"x-forwarded-host") is None:
+        parts += (b"X-Forwarded-Host: ", exchange.host, b"\r\n")
+    _end_head(parts, exchange)
+    return b"".join(parts)
+
+
+def event_head(exchange: Exchange, served: Served, instance: Instance, length: int) -> bytes:
+    """The head of an event call. Source: container-contract.md A2: none of the caller's headers but the trace's."""
+    grant = instance.grant
+    host = f"[{grant.host}]" if ":" in grant.host else grant.host
+    parts = [
+        b"POST /invoke HTTP/1.1\r\nHost: ", host.encode(), b":%d" % grant.port,
+        b"\r\nContent-Type: application/octet-stream\r\n",
+        served.event_lines,
+        b"X-Fc-Request-Id: ", exchange.request.encode(),
+        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(),
+        b"\r\n",
+    ]  # fmt: skip
+    if exchange.traceparent:
+        parts += [b"%b: %b\r\n" % (name, value) for lower, name, value in exchange.headers if lower in _CONTEXT]
+    parts.append(b"Content-Length: %d\r\n\r\n" % length)
+    return b"".join(parts)
+
+
+def _end_head(parts: list[bytes], exchange: Exchange) -> None:
+    if exchange.upgrade:
+        parts += (b"Connection: Upgrade\r\nUpgrade: ", exchange.upgrade, b"\r\n\r\n")
+    elif exchange.content_length is not None:
+        parts.append(b"Content-Length: %d\r\n\r\n" % exchange.content_length)
+    elif exchange.body is not None:
+        parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
+    else:
+        parts.append(b"\r\n")
+
+
+def _imitates(lower: bytes) -> bool:
+    """`x_fc_request_id`: many servers make no difference between `_` and `-`, so neither may we."""
+    name = lower.replace(b"_", b"-")
+    return name in _DROPPED or name.startswith((b"x-fc-", b"x-forwarded-"))
+
+
+def _node(peer: bytes) -> bytes:
+    """Source: RFC 7239 §6: an IPv6 address is bracketed and quoted."""
+    return b'"[%b]"' % peer if b":" in peer else peer

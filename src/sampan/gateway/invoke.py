@@ -1,0 +1,289 @@
+"""The story of a request: found, allowed, given a slot, forwarded, written down."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from sampan.gateway import events, replies
+from sampan.gateway.control import Control
+from sampan.gateway.exchange import ClientGone, Exchange
+from sampan.gateway.forward import Forward
+from sampan.gateway.leases import Instance, Leases
+from sampan.gateway.limits import Limits
+from sampan.gateway.relay import Underway
+from sampan.gateway.route import ApiTarget, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
+from sampan.gateway.upstream import Unreachable
+from sampan.model.errors import (
+    CallerMistake,
+    Denied,
+    FunctionExited,
+    FunctionFailed,
+    FunctionTimedOut,
+    MethodNotAllowed,
+    NotSupported,
+    PlatformFailed,
+    SampanError,
+    SignatureMismatch,
+    StartFailed,
+    Throttled,
+    TriggerNotFound,
+)
+from sampan.model.invocation import InvocationRecord, Outcome
+from sampan.model.trigger import AuthType
+from sampan.telemetry.logs import Log
+from sampan.wire import signature
+
+ATTEMPTS = 3  # instances tried when one after the other accepts no connection
+_ACS3 = signature.SCHEME.encode()
+
+_OUTCOMES: tuple[tuple[type[SampanError], Outcome], ...] = (
+    (FunctionTimedOut, Outcome.TIMED_OUT),
+    (FunctionFailed, Outcome.FUNCTION_ERROR),
+    (StartFailed, Outcome.START_FAILED),
+    (Throttled, Outcome.THROTTLED),
+    (ClientGone, Outcome.CLIENT_GONE),
+    (CallerMistake, Outcome.REFUSED),
+)
+
+Call = TypeVar("Call", bound=Underway)
+
+log = Log("gateway")
+
+
+class Invoke:
+    """Answers every exchange."""
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        limits: Limits,
+        leases: Leases,
+        forward: Forward,
+        control: Control,
+        max_event: int,
+    ) -> None:
+        self._routes, self._limits, self._leases = routes, limits, leases
+        self._forward, self._control, self._max_event = forward, control, max_event
+        self._nonces = signature.Nonces()
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request, whatever it is and whatever happens."""
+        try:
+            if exchange.refusal is not None:
+                raise exchange.refusal
+            target = self._routes.resolve(exchange.method, exchange.host, exchange.target)
+            if type(target) is HttpTarget:
+                await self._http(exchange, target)
+            elif type(target) is EventTarget:
+                await self._event(exchange, target)
+            elif type(target) is ApiTarget:
+                await self._forward.api(exchange)
+            elif type(target) is HealthTarget:
+                exchange.answer(200, replies.JSON, replies.HEALTHY[self._control.connected])
+        except SampanError as error:
+            replies.refuse(exchange, error)
+        except Exception as error:
+            log.failure("request failed", error, request=exchange.request)
+            replies.refuse(exchange, PlatformFailed(str(error)))
+        finally:
+            exchange.client.ended(exchange)
+
+    # ── HTTP calls ──
+
+    async def _http(self, exchange: Exchange, target: HttpTarget) -> None:
+        served = target.endpoint.pick()
+        outcome, instance, cold = Outcome.PLATFORM_ERROR, None, False
+        try:
+            signed = self._admit_caller(exchange, target)
+            with self._limits.admit(target.endpoint.route):
+                deadline = exchange_deadline(served)
+                for _ in range(ATTEMPTS):
+                    slot = self._leases.take(served.version) or await self._leases.wait(served.version, deadline)
+                    exchange.leased, cold = time.time_ns(), cold or slot.cold
+                    with slot as instance:
+                        try:
+                            call = await self._in_function(
+                                exchange, served, instance,
+                                self._forward.http(exchange, target, served, instance, signed),
+                            )  # fmt: skip
+                        except Unreachable as error:
+                            self._leases.lose(instance, str(error))
+                            continue
+                    outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+                    return
+                raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
+        except SampanError as error:
+            outcome = outcome_of(error)
+            replies.refuse(exchange, error)
+        except asyncio.CancelledError:
+            outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
+            raise
+        finally:
+            self._record(exchange, served, instance, outcome, cold)
+
+    def _admit_caller(self, exchange: Exchange, target: HttpTarget) -> bool:
+        """Whether the call was signed for us. Source: triggers.md §3.
+
+        Who can sign as the account may call without a trigger, as InvokeFunction may.
+        Raises: Denied, TriggerNotFound, MethodNotAllowed, NotSupported, and what a bad signature raises.
+        """
+        trigger = target.endpoint.trigger
+        signed = exchange.authorization.startswith(_ACS3)
+        if trigger is None:
+            if not signed:
+                raise TriggerNotFound(target.endpoint.route.function, f"http ({target.endpoint.qualifier})")
+        else:
+            if trigger.url_disabled:
+                raise Denied("access denied due to function internet URL is disable")
+            method = exchange.method.decode("latin-1")
+            if method not in trigger.methods:
+                raise MethodNotAllowed(method, trigger.methods)
+            if trigger.auth is AuthType.ANONYMOUS and not (signed and self._ours(exchange)):
+                self._refuse_async(exchange)
+                return False
+        signature.verify_trigger(*_signable(exchange), self._routes.key, time.time())
+        self._refuse_async(exchange)
+        return True
+
+    def _ours(self, exchange: Exchange) -> bool:
+        """An anonymous function may use the same scheme for itself: then the key is none of ours."""
+        _, _, rest = exchange.authorization.partition(b"Credential=")
+        return self._routes.key(rest.partition(b",")[0].strip().decode("latin-1")) is not None
+
+    # ── InvokeFunction ──
+
+    async def _event(self, exchange: Exchange, target: EventTarget) -> None:
+        served = target.endpoint.pick()
+        outcome, instance, cold = Outcome.PLATFORM_ERROR, None, False
+        try:
+            body = await self._signed_body(exchange)
+            self._refuse_async(exchange)
+            with self._limits.admit(target.endpoint.route):
+                deadline = exchange_deadline(served)
+                for _ in range(ATTEMPTS):
+                    slot = self._leases.take(served.version) or await self._leases.wait(served.version, deadline)
+                    exchange.leased, cold = time.time_ns(), cold or slot.cold
+                    with slot as instance:
+                        try:
+                            outcome = await self._run_event(exchange, served, instance, body)
+                        except Unreachable as error:
+                            self._leases.lose(instance, str(error))
+                            continue
+                    return
+                raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
+        except SampanError as error:
+            outcome = outcome_of(error)
+            if exchange.begun or not events.fail(exchange, served.version, instance, error):
+                replies.refuse(exchange, error)
+        except asyncio.CancelledError:
+            outcome = Outcome.CLIENT_GONE
+            raise
+        finally:
+            self._record(exchange, served, instance, outcome, cold)
+
+    async def _run_event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Outcome:
+        wanted = (exchange.header(b"x-fc-log-type") or b"").lower() == b"tail" and served.version.concurrency == 1
+        before = await self._control.tail(instance.grant.instance, None) if wanted else None
+        call = await self._in_function(
+            exchange, served, instance, self._forward.event(exchange, served, instance, body)
+        )
+        logged = b""
+        if before is not None:
+            tail = await self._control.tail(instance.grant.instance, before.position)
+            logged = events.log_line(exchange, served.version, tail) if tail is not None else b""
+        events.succeed(exchange, served.version, instance, b"".join(call.pieces), call.failed, logged)
+        return Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+
+    async def _signed_body(self, exchange: Exchange) -> bytes:
+        """The event, once its sender is known. Raises: as `signature.verify`; EntityTooLarge."""
+        signature.verify(*_signable(exchange), self._routes.key, time.time(), self._nonces, None)
+        if exchange.body is None:
+            body = b""
+        else:
+            exchange.let_body_come()
+            body = await exchange.body.collect(self._max_event)
+        told = exchange.header(b"x-acs-content-sha256") or b""
+        if told.lower() != hashlib.sha256(body).hexdigest().encode():
+            raise SignatureMismatch
+        return body
+
+    # ── both ──
+
+    async def _in_function(
+        self, exchange: Exchange, served: Served, instance: Instance, sent: Coroutine[object, object, Call]
+    ) -> Call:
+        """While the request is in the function: its log is framed, and an instance it spoilt is reported."""
+        error: str = "Invocation canceled by client"
+        instance.frames.start(exchange.request)
+        try:
+            call = await sent
+        except FunctionTimedOut as timed_out:
+            error = str(timed_out)
+            self._spoilt(served, instance, error)
+            raise
+        except FunctionExited as exited:
+            error = str(exited)
+            self._leases.lose(instance, error)
+            raise
+        except (ClientGone, asyncio.CancelledError):
+            if exchange.status == 101:
+                error = ""
+            else:
+                self._spoilt(served, instance, error)
+            raise
+        except SampanError as failed:
+            error = str(failed)
+            raise
+        else:
+            error = "Unhandled Exception" if call.failed else ""
+            return call
+        finally:
+            instance.frames.end(exchange.request, error)
+
+    def _spoilt(self, served: Served, instance: Instance, why: str) -> None:
+        """The abandoned request may still run: an instance that takes one at a time must not get another."""
+        if served.version.concurrency == 1:
+            self._leases.lose(instance, why, replace=True)
+
+    def _refuse_async(self, exchange: Exchange) -> None:
+        asked = exchange.header(b"x-fc-invocation-type")
+        if asked is not None and asked.lower() == b"async":
+            raise NotSupported("InvokeFunction with x-fc-invocation-type Async")
+
+    def _record(
+        self, exchange: Exchange, served: Served, instance: Instance | None, outcome: Outcome, cold: bool
+    ) -> None:
+        self._control.record(
+            InvocationRecord(
+                exchange.request,
+                served.version.key,
+                instance.grant.instance if instance is not None else "",
+                outcome,
+                0 if outcome is Outcome.CLIENT_GONE else exchange.status,
+                exchange.received,
+                exchange.leased,
+                time.time_ns(),
+                cold,
+                exchange.body.size if exchange.body is not None else 0,
+                exchange.bytes_out,
+            )
+        )
+
+
+def exchange_deadline(served: Served) -> float:
+    return asyncio.get_running_loop().time() + served.version.queue_wait
+
+
+def outcome_of(error: SampanError) -> Outcome:
+    """Caller, function and platform are kept apart."""
+    for kind, outcome in _OUTCOMES:
+        if isinstance(error, kind):
+            return outcome
+    return Outcome.PLATFORM_ERROR
+
+
+def _signable(exchange: Exchange) -> tuple[str, str, list[tuple[str, str]]]:
+    headers = [(lower.decode("latin-1"), value.decode("latin-1")) for lower, _, value in exchange.headers]
+    return exchange.method.decode("latin-1"), exchange.target.decode("latin-1"), headers

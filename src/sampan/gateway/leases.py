@@ -1,0 +1,322 @@
+"""The instances this gateway may use, their free slots, and who waits for one.
+
+A free slot and a waiter never exist side by side: a slot that becomes free, by a grant or by an exchange that
+ends, goes to the oldest waiter at once. What control must know is said as statements about the present: wants are
+absolute counts, gathered over one turn of the loop.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+
+from sampan.gateway.frames import Frames
+from sampan.gateway.upstream import Upstream
+from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
+from sampan.link.messages import ServedVersion as Version
+from sampan.model.errors import NoCapacity, SampanError, StartFailed, Throttled
+from sampan.model.names import InstanceId, VersionKey
+
+DEFAULT_FREEZE_DELAY = 1.0  # seconds, for an instance of a version that has no route (any more)
+
+
+class Instance:
+    """A leased instance."""
+
+    __slots__ = (
+        "busy", "frames", "freeze_delay", "grant", "idle_since", "last_used", "leaving", "lost", "slots",
+        "timer", "upstream",
+    )  # fmt: skip
+
+    def __init__(self, grant: Grant, freeze_delay: float, header_limit: int) -> None:
+        self.grant = grant
+        self.slots = grant.slots
+        self.busy = 0
+        self.freeze_delay = freeze_delay
+        self.idle_since = 0.0
+        self.last_used = time.time_ns()
+        self.leaving = False  # takes nothing new
+        self.lost = False  # control has been told that it is gone for us; no GiveBack follows
+        self.timer: asyncio.TimerHandle | None = None
+        self.upstream = Upstream((grant.host, grant.port), header_limit)
+        self.frames = Frames(grant.log_path)
+
+
+class Slot:
+    """The right to have one request in an instance, while the `with` lasts."""
+
+    __slots__ = ("_leases", "cold", "instance")
+
+    def __init__(self, leases: "Leases", instance: Instance, cold: bool) -> None:
+        self._leases, self.instance, self.cold = leases, instance, cold
+
+    def __enter__(self) -> Instance:
+        return self.instance
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._leases.release(self.instance)
+
+
+class _Pool:
+    """One version's instances with free slots, and its waiters."""
+
+    __slots__ = ("free", "seen", "told", "waiters")
+
+    def __init__(self) -> None:
+        self.free: OrderedDict[InstanceId, Instance] = OrderedDict()  # most recently used last
+        self.waiters: dict[asyncio.Future[Slot], int] = {}  # → since, Unix ns; oldest first
+        self.seen = 0  # grants received on this connection to control
+        self.told = (0, 0)  # (waiting, seen) as control last heard
+
+
+class Leases:
+    """All leases of one gateway. `send` says something to control; `connected`: would it hear?"""
+
+    def __init__(
+        self, send: Callable[[Up], None], connected: Callable[[], bool], queue_length: int, header_limit: int
+    ) -> None:
+        """queue_length: requests that may wait per function."""
+        self._send, self._connected = send, connected
+        self._queue_length, self._header_limit = queue_length, header_limit
+        self._instances: dict[InstanceId, Instance] = {}
+        self._pools: dict[VersionKey, _Pool] = {}
+        self._waiting: dict[str, int] = {}  # function → waiters
+        self._delays: dict[VersionKey, float] = {}
+        self._to_say: set[VersionKey] = set()
+        self._unsaid: list[Lost] = []  # while control was away
+
+    # ── for exchanges ──
+
+    def take(self, version: Version) -> Slot | None:
+        """A slot that is free now, of the instance used last."""
+        pool = self._pools.get(version.key)
+        if pool is None or not pool.free:
+            return None
+        return Slot(self, self._occupy(pool, next(reversed(pool.free.values()))), cold=False)
+
+    async def wait(self, version: Version, deadline: float) -> Slot:
+        """The next slot, in turn. deadline: of the loop's clock.
+
+        Raises: Throttled (too many wait), NoCapacity (waited too long), or what control refuses with.
+        """
+        loop = asyncio.get_running_loop()
+        function = version.function
+        if self._waiting.get(function, 0) >= self._queue_length:
+            raise Throttled(f"{self._queue_length} requests wait for function '{function}' already")
+        pool = self._pool(version.key)
+        waiter: asyncio.Future[Slot] = loop.create_future()
+        pool.waiters[waiter] = time.time_ns()
+        self._waiting[function] = self._waiting.get(function, 0) + 1
+        self._say(version.key)
+        timer = loop.call_at(deadline, _expire, waiter, version)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.release(waiter.result().instance)  # given in the very turn in which we were cancelled
+            raise
+        finally:
+            timer.cancel()
+            if pool.waiters.pop(waiter, None) is not None:
+                self._say(version.key)
+            self._waiting[function] -= 1
+            if not self._waiting[function]:
+                del self._waiting[function]
+
+    def release(self, instance: Instance) -> None:
+        """One request less in it."""
+        instance.busy -= 1
+        instance.last_used = time.time_ns()
+        if instance.leaving:
+            if not instance.busy:
+                self._let_go(instance)
+            return
+        pool = self._pool(instance.grant.version)
+        pool.free[instance.grant.instance] = instance
+        pool.free.move_to_end(instance.grant.instance)
+        self._serve_waiters(pool)
+        if not instance.busy:
+            self._rest(instance)
+
+    def lose(self, instance: Instance, why: str, replace: bool = False) -> None:
+        """It did not accept, broke its connection, or (replace) must not serve again."""
+        if instance.lost:
+            return
+        self._retire(instance)
+        instance.lost = True
+        lost = Lost(instance.grant.instance, why, replace)
+        if self._connected():
+            self._send(lost)
+        else:
+            self._unsaid.append(lost)
+
+    # ── from control ──
+
+    def learn(self, delays: dict[VersionKey, float]) -> None:
+        """delays: seconds of idleness before an instance of a version is given back."""
+        self._delays = delays
+        for instance in self._instances.values():
+            instance.freeze_delay = delays.get(instance.grant.version, instance.freeze_delay)
+
+    def grant(self, grant: Grant) -> None:
+        pool = self._pool(grant.version)
+        pool.seen += 1
+        instance = self._instances.get(grant.instance)
+        if instance is None:
+            delay = self._delays.get(grant.version, DEFAULT_FREEZE_DELAY)
+            instance = self._instances[grant.instance] = Instance(grant, delay, self._header_limit)
+        else:
+            instance.grant, instance.slots = grant, grant.slots
+            instance.leaving = instance.lost = False
+        if instance.busy < instance.slots:
+            pool.free[grant.instance] = instance
+            self._serve_waiters(pool, cold=grant.cold)
+        else:
+            pool.free.pop(grant.instance, None)
+        if not instance.busy:
+            self._rest(instance)
+        self._say(grant.version)
+
+    def revoke(self, revoke: Revoke) -> None:
+        if (instance := self._instances.get(revoke.instance)) is not None:
+            self._retire(instance)
+            if not instance.busy:
+                self._let_go(instance)
+
+    def gone(self, gone: Gone) -> None:
+        """Requests in it fail now: a sandbox's network may vanish without a word to our sockets."""
+        if (instance := self._instances.get(gone.instance)) is not None:
+            self._retire(instance)
+            instance.lost = True
+            instance.upstream.close()
+            if not instance.busy:
+                self._let_go(instance)
+
+    def refuse(self, refuse: Refuse) -> None:
+        pool = self._pool(refuse.version)
+        for waiter in list(pool.waiters):
+            if not waiter.done():
+                waiter.set_exception(_refusal(refuse))
+        pool.waiters.clear()
+        pool.told = (-1, -1)
+        self._say(refuse.version)
+
+    def held(self) -> tuple[Grant, ...]:
+        return tuple(instance.grant for instance in self._instances.values() if not instance.leaving)
+
+    def reconnected(self) -> None:
+        """Control is there (again) and knows which leases are held: say what it cannot know yet."""
+        for lost in self._unsaid:
+            self._send(lost)
+        self._unsaid.clear()
+        for key, pool in self._pools.items():
+            pool.seen, pool.told = 0, (0, 0)
+            if pool.waiters:
+                self._say(key)
+
+    def close(self) -> None:
+        """Give everything back; for the end of the gateway."""
+        for instance in list(self._instances.values()):
+            self._retire(instance)
+            instance.busy = 0
+            self._let_go(instance)
+
+    # ── inside ──
+
+    def _pool(self, key: VersionKey) -> _Pool:
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = _Pool()
+        return pool
+
+    def _occupy(self, pool: _Pool, instance: Instance) -> Instance:
+        instance.busy += 1
+        if instance.busy >= instance.slots:
+            del pool.free[instance.grant.instance]
+        return instance
+
+    def _serve_waiters(self, pool: _Pool, cold: bool = False) -> None:
+        """Give free slots to the oldest waiters."""
+        while pool.free and pool.waiters:
+            waiter = next(iter(pool.waiters))
+            del pool.waiters[waiter]
+            if waiter.done():
+                continue
+            instance = self._occupy(pool, next(reversed(pool.free.values())))
+            waiter.set_result(Slot(self, instance, cold))
+            self._say(instance.grant.version)
+
+    def _retire(self, instance: Instance) -> None:
+        instance.leaving = True
+        if (pool := self._pools.get(instance.grant.version)) is not None:
+            pool.free.pop(instance.grant.instance, None)
+
+    def _let_go(self, instance: Instance) -> None:
+        """Nothing is in it any more: forget it, and tell control unless it knows."""
+        if self._instances.get(instance.grant.instance) is instance:
+            del self._instances[instance.grant.instance]
+        if instance.timer is not None:
+            instance.timer.cancel()
+            instance.timer = None
+        instance.upstream.close()
+        instance.frames.close()
+        if not instance.lost:
+            self._send(GiveBack(instance.grant.instance, instance.last_used))
+
+    def _rest(self, instance: Instance) -> None:
+        """It is idle: give it back when it has been so for its freeze delay. One timer serves many rests."""
+        loop = asyncio.get_running_loop()
+        instance.idle_since = loop.time()
+        if instance.timer is None:
+            instance.timer = loop.call_later(instance.freeze_delay, self._rested, instance)
+
+    def _rested(self, instance: Instance) -> None:
+        instance.timer = None
+        if instance.busy or instance.leaving:
+            return
+        loop = asyncio.get_running_loop()
+        left = instance.idle_since + instance.freeze_delay - loop.time()
+        if left > 0.001:
+            instance.timer = loop.call_later(left, self._rested, instance)
+        elif not self._connected():  # nobody could grant it again: warm requests would have nowhere to go
+            instance.timer = loop.call_later(max(instance.freeze_delay, 0.1), self._rested, instance)
+        else:
+            self._retire(instance)
+            self._let_go(instance)
+
+    def _say(self, key: VersionKey) -> None:
+        if not self._to_say:
+            asyncio.get_running_loop().call_soon(self._say_wants)
+        self._to_say.add(key)
+
+    def _say_wants(self) -> None:
+        keys, self._to_say = self._to_say, set()
+        if not self._connected():
+            return  # `reconnected` says it
+        for key in keys:
+            pool = self._pools[key]
+            now = (len(pool.waiters), pool.seen)
+            if now != pool.told and (now[0] or pool.told[0]):
+                oldest = next(iter(pool.waiters.values()), 0)
+                self._send(Want(key, len(pool.waiters), oldest, pool.seen))
+            pool.told = now
+
+
+def _expire(waiter: asyncio.Future[Slot], version: Version) -> None:
+    if not waiter.done():
+        waiter.set_exception(
+            NoCapacity(
+                f"no instance of '{version.function}' was free within {version.queue_wait:g} seconds (queue wait)"
+            )
+        )
+
+
+def _refusal(refuse: Refuse) -> SampanError:
+    if refuse.failure is not None:
+        return StartFailed(refuse.failure)
+    if refuse.throttled:
+        return Throttled(refuse.throttled, refuse.retry_after)
+    return NoCapacity(refuse.no_capacity or "the platform has no room", refuse.retry_after)

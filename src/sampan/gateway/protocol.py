@@ -1,0 +1,448 @@
+"""A client's connection: bytes in, exchanges in order, answers out.
+
+Requests are parsed as they arrive and answered one after the other, each by one coroutine that this connection
+owns: when the client goes, it is cancelled. Reading stops while somebody further on cannot take more.
+"""
+
+import asyncio
+import math
+import socket
+import struct
+from collections import deque
+from typing import Any, Protocol
+
+import httptools
+
+from sampan.gateway.container import is_traceparent
+from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
+from sampan.model.errors import CallerMistake, EntityTooLarge, InvalidArgument, NotSupported, SampanError
+from sampan.settings import Gateway as Limits
+
+LINGER = (
+    5.0  # seconds that an answered request's unread body is still swallowed, so the answer is not lost by a reset
+)
+_STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
+_AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether it switches
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
+_HOST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]%~")
+_FOREVER = math.inf
+
+
+class Front(Protocol):
+    """Who answers, and who keeps the list of connections."""
+
+    draining: bool
+
+    async def serve(self, exchange: Exchange) -> None: ...
+    def joined(self, connection: "ClientConnection") -> None: ...
+    def left(self, connection: "ClientConnection") -> None: ...
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, front: Front, limits: Limits) -> None:
+        self._front, self._limits = front, limits
+        self._loop = asyncio.get_running_loop()
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
+        self._parsing: Exchange | None = None  # its body is still coming
+        self._current: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._holds = 0
+        self._url = b""
+        self._head_size = 0
+        self._head_fed = -1  # bytes fed since a head began; -1: not in one
+        self._quiet = 0
+        self._trailers = False
+        self._deaf = False  # nothing more is parsed: refused, or closing
+        self._rest: bytearray | None = None  # what followed a request for an upgrade
+        self._tunnel: asyncio.Transport | None = None
+        self.peer = b""
+        self.congested = False
+        self.deadline = _FOREVER  # of the loop's clock; the sweeper ends a connection that is past it
+
+    # ── for exchanges ──
+
+    @property
+    def draining(self) -> bool:
+        return self._front.draining
+
+    @property
+    def idle(self) -> bool:
+        return self._current is None and not self._waiting
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self._transport.write(b"".join(pieces))
+
+    def hold(self, reason: int) -> None:
+        if not self._holds and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._holds |= reason
+
+    def release(self, reason: int) -> None:
+        if self._holds & reason:
+            self._holds &= ~reason
+            if not self._holds and not self._transport.is_closing():
+                self._heard()
+                self._transport.resume_reading()
+
+    def tunnel_to(self, transport: asyncio.Transport) -> None:
+        self._tunnel = transport
+        rest, self._rest = self._rest, None
+        if rest:
+            transport.write(bytes(rest))
+        self.release(Hold.BODY)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The exchange is over, one way or another: on to the next, or away."""
+        self._current = self._task = None
+        self.release(Hold.UPSTREAM)
+        if self._transport.is_closing():
+            return
+        if not exchange.finished:
+            self.cut()
+            return
+        if exchange.body_open and exchange.body is not None:
+            exchange.body.discard()
+            if exchange.expects_continue:
+                self.close()
+                return
+            self._deaf_after(exchange)
+            return
+        if not exchange.keep_alive or self._front.draining or self._tunnel is not None:
+            self.close()
+            return
+        self.deadline = self._loop.time() + self._limits.idle_timeout
+        if self._rest is not None:
+            self._resume_http()
+        if self._waiting and self._current is None:
+            self._next()
+
+    def close(self) -> None:
+        """After what has been written is sent."""
+        self._deaf = True
+        self.deadline = self._loop.time() + LINGER
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Now, and so that it shows."""
+        raw: socket.socket | None = self._transport.get_extra_info("socket")
+        if raw is not None and not self._transport.is_closing():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._deaf = True
+        self._transport.abort()
+
+    def expire(self) -> None:
+        """Its deadline is past: it was silent for too long."""
+        if self._current is not None and self._parsing is self._current:
+            self._current.fail(ClientGone("the request's body stopped coming"))
+            self.deadline = self._loop.time() + LINGER
+        elif self._transport.is_closing() or self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self.close()
+
+    def cancel(self) -> None:
+        """The gateway is going down and has waited long enough."""
+        if self._task is not None:
+            self._task.cancel()
+        self._transport.abort()
+
+    # ── asyncio.Protocol ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]).encode() if isinstance(peer, tuple) else b"unknown"
+        self.deadline = self._loop.time() + self._limits.header_timeout
+        self._front.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            if not self._tunnel.is_closing():
+                self._tunnel.write(data)
+            return
+        if self._deaf:
+            return
+        if self._rest is not None:
+            self._keep(data)
+            return
+        self._quiet += len(data)
+        if self._head_fed >= 0:
+            self._head_fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._rest = bytearray()
+            if rest := data[upgrade.args[0] :]:
+                self._keep(rest)
+        except httptools.HttpParserError as error:
+            self._refuse(InvalidArgument("request", str(error), "a well-formed HTTP/1.1 request"))
+        else:
+            self._check_sizes()
+            self._heard()
+        if self._current is None:
+            if self._waiting:
+                self._next()
+        elif self._waiting:
+            self.hold(Hold.PIPELINE)
+
+    def eof_received(self) -> None:
+        return  # closes: a client that sends no more takes no more either
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._front.left(self)
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self.congested = True
+        if self._current is not None and self._current.running is not None:
+            self._current.running.pause()
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        if self._current is not None and self._current.running is not None:
+            self._current.running.resume()
+
+    # ── httptools ──
+
+    def on_message_begin(self) -> None:
+        self._parsing = Exchange(self)
+        self._url = b""
+        self._head_size = self._head_fed = 0
+        self._trailers = False
+        if self._current is None and not self._waiting:
+            self.deadline = self._loop.time() + self._limits.header_timeout
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        exchange = self._parsing
+        if self._trailers or exchange is None:
+            return
+        self._head_size += len(name) + len(value) + 4
+        lower = name.lower()
+        exchange.headers.append((lower, name, value))
+        take = _TAKES.get(lower)
+        if take is not None:
+            take(exchange, value)
+
+    def on_headers_complete(self) -> None:
+        exchange = self._parsing
+        assert exchange is not None
+        self._trailers = True
+        self._head_fed = -1
+        self._quiet = 0
+        parser = self._parser
+        exchange.method = parser.get_method()
+        exchange.target = self._url
+        version = parser.get_http_version()
+        if version != "1.1":
+            exchange.http10 = True
+        exchange.keep_alive = parser.should_keep_alive()
+        if exchange.refusal is None:
+            exchange.refusal = self._fault(exchange, version)
+        if exchange.upgrade and not parser.should_upgrade():
+            exchange.upgrade = b""
+        if exchange.content_length or b"transfer-encoding" in _names(exchange):
+            exchange.body = Body(self)
+        if exchange.refusal is not None:
+            exchange.keep_alive = exchange.keep_alive and isinstance(exchange.refusal, EntityTooLarge)
+        self._waiting.append(exchange)
+
+    def on_body(self, piece: bytes) -> None:
+        self._quiet = 0
+        exchange = self._parsing
+        if exchange is None or exchange.body is None:
+            return
+        exchange.body.feed(piece)
+        limit = self._limits.max_body
+        if limit and exchange.body.size > limit and exchange.refusal is None:
+            exchange.fail(EntityTooLarge(limit))
+
+    def on_message_complete(self) -> None:
+        self._quiet = 0
+        exchange, self._parsing = self._parsing, None
+        if exchange is not None and exchange.body is not None:
+            exchange.body.end()
+            if exchange is not self._current and exchange not in self._waiting:
+                self._swallowed(exchange)
+
+    # ── inside ──
+
+    def _next(self) -> None:
+        exchange = self._current = self._waiting.popleft()
+        if not self._waiting:
+            self.release(Hold.PIPELINE)
+        self._heard()
+        self._task = self._loop.create_task(self._front.serve(exchange))
+
+    def _heard(self) -> None:
+        """How long may it be silent now?"""
+        if self._current is None:
+            if self._waiting or self._head_fed >= 0:
+                return
+        elif self._parsing is self._current and not self._holds:
+            self.deadline = self._loop.time() + self._limits.idle_timeout
+        else:
+            self.deadline = _FOREVER
+
+    def _fault(self, exchange: Exchange, version: str) -> SampanError | None:
+        """What is wrong with the head, if anything."""
+        limits = self._limits
+        if self._head_size > limits.max_request_header:
+            return InvalidArgument("headers", self._head_size, f"at most {limits.max_request_header} bytes")
+        if len(exchange.target) > limits.max_target:
+            return InvalidArgument("path and query", len(exchange.target), f"at most {limits.max_target} bytes")
+        if version not in ("1.1", "1.0"):
+            return InvalidArgument("HTTP version", version, "1.1 and 1.0")
+        if exchange.method == b"CONNECT":
+            return NotSupported("CONNECT")
+        if not exchange.target.startswith(b"/") and (fault := _absolute(exchange)) is not None:
+            return fault
+        hosts = [value for lower, _, value in exchange.headers if lower == b"host"]
+        if len(hosts) != 1 and not (exchange.http10 and not hosts):
+            return InvalidArgument("host", len(hosts), "one Host header")
+        if not _HOST.issuperset(exchange.host):
+            return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
+        has_body = exchange.content_length or b"transfer-encoding" in _names(exchange)
+        if exchange.upgrade and has_body and self._parser.should_upgrade():
+            return InvalidArgument("upgrade", "with a body", "no body")
+        if exchange.content_length and limits.max_body and exchange.content_length > limits.max_body:
+            return EntityTooLarge(limits.max_body)
+        return None
+
+    def _check_sizes(self) -> None:
+        limits = self._limits
+        most = limits.max_request_header + limits.max_target + 1024
+        if self._head_fed > most:
+            self._refuse(InvalidArgument("headers", self._head_fed, f"at most {limits.max_request_header} bytes"))
+        elif self._parsing is not None and self._head_fed < 0 and self._quiet > _STRAY:
+            self._refuse(InvalidArgument("chunked body", self._quiet, f"at most {_STRAY} bytes beside the data"))
+
+    def _refuse(self, error: CallerMistake) -> None:
+        """What comes cannot be understood: the requests before it are answered, then this, then it is over."""
+        self._deaf = True
+        exchange = self._parsing
+        if exchange is not None and exchange.body is not None:
+            exchange.keep_alive = False
+            exchange.fail(error)
+            return
+        exchange = exchange or Exchange(self)
+        self._head_fed = -1
+        if exchange not in self._waiting:
+            self._waiting.append(exchange)
+        exchange.refusal = error
+        exchange.keep_alive = False
+
+    def _keep(self, data: bytes) -> None:
+        assert self._rest is not None
+        self._rest += data
+        if len(self._rest) > _AFTER_UPGRADE:
+            self.hold(Hold.BODY)
+
+    def _resume_http(self) -> None:
+        """The upgrade was not taken up: what followed is the next request."""
+        rest, self._rest = self._rest, None
+        self._parser = httptools.HttpRequestParser(self)
+        self.release(Hold.BODY)
+        if rest:
+            self.data_received(bytes(rest))
+
+    def _deaf_after(self, exchange: Exchange) -> None:
+        """Answered before its body had come: swallow the rest, for a while."""
+        self.deadline = self._loop.time() + LINGER
+        if self._deaf:
+            self.close()
+
+    def _swallowed(self, exchange: Exchange) -> None:
+        """A body that nobody wanted has ended."""
+        if not exchange.keep_alive or self._front.draining:
+            self.close()
+        else:
+            self.deadline = self._loop.time() + self._limits.idle_timeout
+
+
+def _names(exchange: Exchange) -> set[bytes]:
+    return {lower for lower, _, _ in exchange.headers}
+
+
+def _absolute(exchange: Exchange) -> SampanError | None:
+    """`GET http://host/path`. Source: RFC 9112 §3.2.2: the target's host counts."""
+    scheme, found, rest = exchange.target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        return InvalidArgument("target", exchange.target.decode("latin-1"), "a path that begins with /")
+    host, _, path = rest.partition(b"/")
+    exchange.host, exchange.target = host, b"/" + path
+    return None
+
+
+def _take_host(exchange: Exchange, value: bytes) -> None:
+    exchange.host = value
+
+
+def _take_length(exchange: Exchange, value: bytes) -> None:
+    exchange.content_length = int(value)  # the parser has checked it
+
+
+def _take_coding(exchange: Exchange, value: bytes) -> None:
+    if value.lower() != b"chunked":
+        exchange.refusal = InvalidArgument("transfer-encoding", value.decode("latin-1"), "chunked")
+
+
+def _take_connection(exchange: Exchange, value: bytes) -> None:
+    names = frozenset(token.strip() for token in value.lower().split(b","))
+    exchange.connection_names |= names - {b"close", b"keep-alive", b"upgrade", b"host"}
+
+
+def _take_upgrade(exchange: Exchange, value: bytes) -> None:
+    if not value.lower().startswith(b"h2c"):  # would let a client speak past us
+        exchange.upgrade = value
+
+
+def _take_expect(exchange: Exchange, value: bytes) -> None:
+    exchange.expects_continue = value.lower() == b"100-continue"
+
+
+def _take_authorization(exchange: Exchange, value: bytes) -> None:
+    exchange.authorization = value
+
+
+def _take_traceparent(exchange: Exchange, value: bytes) -> None:
+    if is_traceparent(value):
+        exchange.traceparent = value
+
+
+def _take_forwarded(exchange: Exchange, value: bytes) -> None:
+    exchange.forwarded += value + b", "
+
+
+def _take_forwarded_for(exchange: Exchange, value: bytes) -> None:
+    exchange.forwarded_for += value + b", "
+
+
+def _take_proto(exchange: Exchange, value: bytes) -> None:
+    exchange.proto_told = True
+
+
+_TAKES = {
+    b"host": _take_host,
+    b"content-length": _take_length,
+    b"transfer-encoding": _take_coding,
+    b"connection": _take_connection,
+    b"upgrade": _take_upgrade,
+    b"expect": _take_expect,
+    b"authorization": _take_authorization,
+    b"traceparent": _take_traceparent,
+    b"forwarded": _take_forwarded,
+    b"x-forwarded-for": _take_forwarded_for,
+    b"x-forwarded-proto": _take_proto,
+}

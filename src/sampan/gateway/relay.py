@@ -1,0 +1,216 @@
+"""What becomes of an upstream's answer: passed to the client as it comes, or collected.
+
+Both bound the time in the function: its timeout from the first byte sent to the last byte of the answer; an
+answer that streams (of unknown length, or an upgrade) may instead be silent for no longer than `idle`. Time in
+which the client does not take what is there is not the function's.
+"""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+
+from sampan.gateway.exchange import ClientGone, Exchange, Hold
+from sampan.gateway.replies import Clock
+from sampan.gateway.upstream import Connection
+from sampan.model.errors import BadResponse, FunctionTimedOut, SampanError
+
+# Source: container-contract.md A2.2; RFC 9110 §7.6.1. `Date` is set anew, lengths by how the answer is framed.
+_DROPPED = frozenset(
+    (
+        b"connection", b"content-length", b"date", b"keep-alive", b"server", b"upgrade", b"transfer-encoding",
+        b"proxy-connection", b"trailer", b"te",
+    )
+)  # fmt: skip
+_HOP_BY_HOP = _DROPPED - {b"date", b"server"}
+_PLAIN_CONNECTION = (b"close", b"keep-alive", b"upgrade")
+
+
+class Underway(ABC):
+    """One request in an upstream. `done` resolves when its answer has ended, or fails with what went wrong."""
+
+    def __init__(self, exchange: Exchange, connection: Connection, timeout: float, idle: float) -> None:
+        """timeout, idle: seconds, see above."""
+        loop = asyncio.get_running_loop()
+        self.exchange = exchange
+        self.connection = connection
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.failed = False  # the function said so: `x-fc-status: 404`
+        self.streaming = False
+        self.tunnel = False
+        self._paused = False
+        self._timeout, self._idle = timeout, idle
+        self._progress = 0.0
+        self._loop = loop
+        self._timer = loop.call_later(timeout, self._time_up)
+        exchange.running = self
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        self.resume()  # the connection may carry a next request
+        self.exchange.running = None
+
+    def fail(self, error: SampanError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        if not self._paused and not self.connection.transport.is_closing():
+            self._paused = True
+            self.connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._progress = self._loop.time()
+            if not self.connection.transport.is_closing():
+                self.connection.transport.resume_reading()
+
+    @abstractmethod
+    def on_head(self, connection: Connection) -> None: ...
+
+    @abstractmethod
+    def on_body(self, piece: bytes) -> None: ...
+
+    def on_end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def on_flush(self) -> None:  # noqa: B027
+        """All that came at once has been told."""
+
+    def on_raw(self, data: bytes) -> None:  # noqa: B027
+        """Bytes after a switch of protocols."""
+
+    def on_broken(self, error: SampanError) -> None:
+        self.fail(error)
+
+    def on_congested(self, congested: bool) -> None:
+        if congested:
+            self.exchange.client.hold(Hold.UPSTREAM)
+        else:
+            self._progress = self._loop.time()
+            self.exchange.client.release(Hold.UPSTREAM)
+
+    def _time_up(self) -> None:
+        if self.streaming or self._paused:
+            left = self._progress + self._idle - self._loop.time()
+            if left > 0:
+                self._timer = self._loop.call_later(left, self._time_up)
+                return
+        if self._paused:
+            self.fail(ClientGone(f"the client took nothing for {self._idle:g} seconds"))
+        else:
+            self.fail(FunctionTimedOut(self._idle if self.streaming else self._timeout))
+
+    def _note_head(self) -> None:
+        self.exchange.first_byte = time.time_ns()
+        self._progress = self._loop.time()
+
+
+class Relay(Underway):
+    """Passes an answer to the client."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        connection: Connection,
+        timeout: float,
+        idle: float,
+        clock: Clock | None,
+    ) -> None:
+        """clock: of the `Date` line; None when the upstream is the API, whose answer is not ours to change."""
+        super().__init__(exchange, connection, timeout, idle)
+        self._clock = clock
+
+    def on_head(self, connection: Connection) -> None:
+        self._note_head()
+        exchange = self.exchange
+        if connection.status == 101:
+            self._switch(connection)
+            return
+        if connection.status > 599:
+            self.fail(BadResponse(f"the function answered with status {connection.status}"))
+            return
+        self.streaming = connection.length is None
+        exchange.begin(connection.status, self._lines(connection), connection.length)
+        if exchange.client.congested:
+            self.pause()
+
+    def on_body(self, piece: bytes) -> None:
+        self._progress = self._loop.time()
+        self.exchange.send(piece)
+
+    def on_end(self) -> None:
+        if not self.done.done():
+            self.exchange.finish()
+            self.done.set_result(None)
+
+    def on_flush(self) -> None:
+        if not self.exchange.finished and not self.done.done():
+            self.exchange.flush()
+
+    def on_raw(self, data: bytes) -> None:
+        self._progress = self._loop.time()
+        self.exchange.bytes_out += len(data)
+        self.exchange.client.write(data)
+
+    def on_broken(self, error: SampanError) -> None:
+        if self.tunnel and not self.done.done():
+            self.exchange.finished = True  # one end closed a tunnel: that is how tunnels end
+            self.done.set_result(None)
+            return
+        self.fail(error)
+
+    def _switch(self, connection: Connection) -> None:
+        exchange = self.exchange
+        if not exchange.upgrade:
+            self.fail(BadResponse("the function switched protocols, which nobody asked for"))
+            return
+        self.tunnel = self.streaming = True
+        protocol = next((value for lower, _, value in connection.headers if lower == b"upgrade"), exchange.upgrade)
+        exchange.switch(self._lines(connection) + b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol)
+        exchange.client.tunnel_to(connection.transport)
+
+    def _lines(self, connection: Connection) -> bytes:
+        dropped = _HOP_BY_HOP if self._clock is None else _DROPPED
+        parts: list[bytes] = []
+        named: frozenset[bytes] = frozenset()
+        for lower, name, value in connection.headers:
+            if lower in dropped:
+                if lower == b"connection" and value.lower() not in _PLAIN_CONNECTION:
+                    named |= frozenset(token.strip().lower() for token in value.split(b","))
+            elif self._clock is not None and lower.startswith(b"x-fc-"):
+                self.failed = self.failed or (lower == b"x-fc-status" and value == b"404")
+            else:
+                parts += (name, b": ", value, b"\r\n")
+        if named:
+            kept = [h for h in connection.headers if h[0] not in named and h[0] not in dropped]
+            parts = [b"%b: %b\r\n" % (n, v) for low, n, v in kept if self._clock is None or low[:5] != b"x-fc-"]
+        if self._clock is not None:
+            parts.append(self._clock.line())
+            parts.append(b"X-Fc-Request-Id: %b\r\n" % self.exchange.request.encode())
+        return b"".join(parts)
+
+
+class Collect(Underway):
+    """Keeps an answer's body; status and headers are dropped. Source: container-contract.md A2.2."""
+
+    def __init__(self, exchange: Exchange, connection: Connection, timeout: float, idle: float, limit: int) -> None:
+        """limit: bytes of body."""
+        super().__init__(exchange, connection, timeout, idle)
+        self._limit, self._size = limit, 0
+        self.pieces: list[bytes] = []
+
+    def on_head(self, connection: Connection) -> None:
+        self._note_head()
+        if connection.status == 101:
+            self.fail(BadResponse("the function switched protocols, which nobody asked for"))
+        self.failed = any(lower == b"x-fc-status" and value == b"404" for lower, _, value in connection.headers)
+
+    def on_body(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._limit:
+            self.fail(BadResponse(f"the function's answer exceeds {self._limit} bytes"))
+            return
+        self.pieces.append(piece)

@@ -1,0 +1,42 @@
+"""Answers that the gateway gives itself: errors, and the pieces all answers are put together from."""
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+from sampan.gateway.exchange import Exchange
+from sampan.wire import errors as wire_errors
+
+JSON = b"Content-Type: application/json\r\n"
+_REQUEST_ID = b"X-Fc-Request-Id: %b\r\n"
+
+
+class Clock:
+    """The `Date` line, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+def refuse(exchange: Exchange, error: BaseException) -> None:
+    """Answer with the error; an answer that has begun is cut off, so that it cannot pass for a whole one."""
+    if exchange.begun:
+        exchange.cut()
+        return
+    status, _, body = wire_errors.answer(error, exchange.request)
+    lines = [JSON, _REQUEST_ID % exchange.request.encode()]
+    for name, value in wire_errors.extra_headers(error):
+        lines.append(f"{name}: {value}\r\n".encode("latin-1", "replace"))
+    exchange.answer(status, b"".join(lines), body)
+
+
+HEALTHY = {True: b'{"status":"ok","control":true}\n', False: b'{"status":"ok","control":false}\n'}
+OK = HTTPStatus.OK.value

@@ -1,0 +1,203 @@
+"""From a host and a target to the version that answers. Pure: a table in, a target out.
+
+A function is found by host, `<function>.<domain>` or `<qualifier>--<function>.<domain>` (looked up whole, so that
+names which hold `--` stay unambiguous), or by path, `/fn/<function>[:<qualifier>]/…`, for clients without
+wildcard DNS. `InvokeFunction` is known by its path; the API's other paths are not ours to answer.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from urllib.parse import parse_qsl, unquote
+
+from sampan.gateway.container import EVENT_CALL, HTTP_CALL, container_headers
+from sampan.link.messages import FunctionRoute, RouteChanged, Routes, ServedVersion
+from sampan.model.access import AccessKey
+from sampan.model.errors import AliasNotFound, FunctionNotFound, RouteNotFound, VersionNotFound
+from sampan.model.names import LATEST, VERSION_ID
+from sampan.model.trigger import HttpTrigger
+
+API_PATHS = (b"/2023-03-30/", b"/sampan/")
+HEALTH_PATH = b"/healthz"
+_BY_PATH = b"/fn/"
+_FUNCTIONS = b"/2023-03-30/functions/"
+_INVOCATIONS = b"invocations"
+_EVERYWHERE = "localhost"
+_REMEMBERED_HOSTS = 4096  # spellings of hosts kept resolved; only hosts that exist are
+
+
+@dataclass(slots=True, frozen=True)
+class Served:
+    """A version as one endpoint serves it: the container's headers are ready."""
+
+    version: ServedVersion
+    http_lines: bytes
+    event_lines: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class Endpoint:
+    """One function under one qualifier."""
+
+    route: FunctionRoute
+    qualifier: str
+    served: tuple[Served, ...]
+    bounds: tuple[float, ...]  # running sums of the weights
+    trigger: HttpTrigger | None
+
+    def pick(self) -> Served:
+        """The version for this request; an alias with several is drawn by weight. Raises: VersionNotFound."""
+        served = self.served
+        if len(served) == 1:
+            return served[0]
+        if not served:
+            raise VersionNotFound(self.route.function, self.qualifier)
+        point = random.random() * self.bounds[-1]
+        return next((one for one, bound in zip(served, self.bounds, strict=True) if point < bound), served[-1])
+
+
+@dataclass(slots=True, frozen=True)
+class HttpTarget:
+    """An HTTP call: `path` is what the function sees, below `base_path`."""
+
+    endpoint: Endpoint
+    base_path: bytes
+    path: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class EventTarget:
+    """InvokeFunction."""
+
+    endpoint: Endpoint
+
+
+@dataclass(slots=True, frozen=True)
+class ApiTarget:
+    """Not an invocation."""
+
+
+@dataclass(slots=True, frozen=True)
+class HealthTarget:
+    """Is the gateway alive?"""
+
+
+Target = HttpTarget | EventTarget | ApiTarget | HealthTarget
+_API, _HEALTH = ApiTarget(), HealthTarget()
+
+
+class RouteTable:
+    """All routes that control has told, ready to be looked up."""
+
+    def __init__(self, domain: str) -> None:
+        self._suffixes = tuple({f".{domain.lower()}", f".{_EVERYWHERE}"})
+        self._account = self._region = ""
+        self._functions: dict[str, FunctionRoute] = {}
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        self._labels: dict[str, Endpoint] = {}
+        self._hosts: dict[bytes, Endpoint] = {}
+        self._keys: dict[str, AccessKey] = {}
+
+    def key(self, id_: str) -> AccessKey | None:
+        return self._keys.get(id_)
+
+    def versions(self) -> Iterable[ServedVersion]:
+        return (version for route in self._functions.values() for version in route.versions)
+
+    def replace(self, routes: Routes) -> None:
+        self._account, self._region = routes.account, routes.region
+        self._keys = {key.id: key for key in routes.keys}
+        self._functions = {route.function: route for route in routes.functions}
+        self._endpoints = {name: self._endpoints_of(route) for name, route in self._functions.items()}
+        self._index()
+
+    def change(self, change: RouteChanged) -> None:
+        if change.route is None:
+            self._functions.pop(change.function, None)
+            self._endpoints.pop(change.function, None)
+        else:
+            self._functions[change.function] = change.route
+            self._endpoints[change.function] = self._endpoints_of(change.route)
+        self._index()
+
+    def resolve(self, method: bytes, host: bytes, target: bytes) -> Target:
+        """Raises: RouteNotFound, FunctionNotFound, VersionNotFound, AliasNotFound."""
+        endpoint = self._hosts.get(host) or self._by_host(host)
+        if endpoint is not None:
+            return HttpTarget(endpoint, b"", target)
+        path, _, query = target.partition(b"?")
+        if path.startswith(_BY_PATH):
+            return self._by_path(path, query)
+        if path.startswith(API_PATHS):
+            if method == b"POST" and path.startswith(_FUNCTIONS):
+                name, _, rest = path[len(_FUNCTIONS) :].partition(b"/")
+                if rest == _INVOCATIONS:
+                    asked = dict(parse_qsl(query.decode("latin-1"))).get("qualifier", LATEST)
+                    return EventTarget(self._endpoint(unquote(name.decode("latin-1")), asked))
+            return _API
+        if path == HEALTH_PATH:
+            return _HEALTH
+        raise RouteNotFound(host.decode("latin-1"), path.decode("latin-1"))
+
+    def _by_host(self, host: bytes) -> Endpoint | None:
+        name = host.decode("latin-1").lower()
+        if not name.endswith("]"):  # an address in brackets has colons, but no port here
+            name = name.rpartition(":")[0] or name
+        name = name.removesuffix(".")
+        for suffix in self._suffixes:
+            if name.endswith(suffix) and (endpoint := self._labels.get(name[: -len(suffix)])) is not None:
+                if len(self._hosts) < _REMEMBERED_HOSTS:
+                    self._hosts[host] = endpoint
+                return endpoint
+        return None
+
+    def _by_path(self, path: bytes, query: bytes) -> HttpTarget:
+        first, slash, rest = path[len(_BY_PATH) :].partition(b"/")
+        function, _, qualifier = unquote(first.decode("latin-1")).partition(":")
+        seen = b"/" + rest if slash else b"/"
+        return HttpTarget(
+            self._endpoint(function, qualifier or LATEST), _BY_PATH + first, seen + b"?" + query if query else seen
+        )
+
+    def _endpoint(self, function: str, qualifier: str) -> Endpoint:
+        endpoints = self._endpoints.get(function)
+        if endpoints is None:
+            raise FunctionNotFound(function)
+        endpoint = endpoints.get(qualifier)
+        if endpoint is None:
+            if VERSION_ID.match(qualifier):
+                raise VersionNotFound(function, qualifier)
+            raise AliasNotFound(function, qualifier)
+        return endpoint
+
+    def _endpoints_of(self, route: FunctionRoute) -> dict[str, Endpoint]:
+        versions = {version.key: version for version in route.versions}
+        triggers = {trigger.qualifier or LATEST: trigger for trigger in route.triggers}
+        made: dict[str, Endpoint] = {}
+        for qualifier, choices in route.qualifiers.items():
+            there = [(weight, versions[key]) for weight, key in choices if key in versions and weight > 0]
+            made[qualifier] = Endpoint(
+                route,
+                qualifier,
+                tuple(self._serve(version, qualifier) for _, version in there),
+                tuple(accumulate(weight for weight, _ in there)),
+                triggers.get(qualifier),
+            )
+        return made
+
+    def _serve(self, version: ServedVersion, qualifier: str) -> Served:
+        told = (self._account, self._region, version, qualifier)
+        return Served(version, container_headers(*told, HTTP_CALL), container_headers(*told, EVENT_CALL))
+
+    def _index(self) -> None:
+        """Two names that differ only in case share a label: the one spelt like the label has it, else the first."""
+        labels: dict[str, Endpoint] = {}
+        own: dict[str, Endpoint] = {}
+        for function in sorted(self._endpoints, key=lambda name: (name != name.lower(), name)):
+            for qualifier, endpoint in self._endpoints[function].items():
+                labels.setdefault(f"{qualifier}--{function}".lower(), endpoint)
+                if qualifier == LATEST:
+                    own.setdefault(function.lower(), endpoint)
+        self._labels = labels | own
+        self._hosts = {}

@@ -1,0 +1,296 @@
+"""Connections to one upstream: an instance, or the API.
+
+A connection carries one request at a time and tells a `Receiver` what comes back. Idle ones are kept and used
+again, newest first; whether a request that a kept one lost may be sent again is decided in `forward`.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+import httptools
+
+from sampan.model.errors import BadResponse, SampanError
+
+CONNECT_TIMEOUT = 5.0  # seconds; loopback or one veth away, so only a stopped or overloaded instance takes longer
+FRESH = (
+    1.0  # seconds; servers close kept connections after 2 s (gunicorn) and more: younger ones are not racing that
+)
+_STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
+
+
+class Unreachable(SampanError):
+    """No connection could be made; nothing of the request was sent."""
+
+
+class ConnectionDied(SampanError):
+    """The connection ended before the answer did."""
+
+
+class Receiver(Protocol):
+    """What an upstream's answer is told to, in this order; `on_flush` after each piece read from the socket."""
+
+    def on_head(self, connection: "Connection") -> None: ...
+    def on_body(self, piece: bytes) -> None: ...
+    def on_end(self) -> None: ...
+    def on_flush(self) -> None: ...
+    def on_raw(self, data: bytes) -> None: ...
+    def on_broken(self, error: SampanError) -> None: ...
+    def on_congested(self, congested: bool) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection to an upstream."""
+
+    def __init__(self, header_limit: int) -> None:
+        self._header_limit = header_limit
+        self._parser: Any = None
+        self._receiver: Receiver | None = None
+        self._pool: Upstream | None = None
+        self._head_only = False
+        self._fault: SampanError | None = None
+        self._head_done = False
+        self._head_size = 0
+        self._interim = False
+        self._until_close = False
+        self._quiet = 0
+        self._upload_chunked = False
+        self._upload_open = False
+        self._raw = False
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes, bytes]] = []  # lower-case name, name as sent, value
+        self.length: int | None = None  # as told by the upstream
+        self.chunked = False
+        self.upgraded = False
+        self.used = False  # has carried a request before this one
+        self.idle_since = 0.0
+        self.reusable = False
+        self.answering = False  # a byte of the answer has come
+
+    # ── sending ──
+
+    def send(self, receiver: Receiver, data: bytes, head_only: bool, upload: bool | None) -> None:
+        """Send a request. upload: None when `data` holds the body, else whether what follows is chunked."""
+        self._receiver = receiver
+        self._head_only = head_only
+        self._parser = self._parser or httptools.HttpResponseParser(self)
+        self._upload_open = upload is not None
+        self._upload_chunked = upload is True
+        self.reusable = self.answering = self._head_done = False
+        self._quiet = 0
+        self.transport.write(data)
+
+    def send_body(self, piece: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._upload_chunked:
+            self.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+        else:
+            self.transport.write(piece)
+
+    def end_body(self) -> None:
+        if self._upload_chunked and not self.transport.is_closing():
+            self.transport.write(b"0\r\n\r\n")
+        self._upload_open = False
+
+    def abort(self) -> None:
+        self._receiver = None
+        self.transport.abort()
+
+    # ── asyncio.Protocol ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None or (self._parser is None and not self._raw):
+            self.transport.abort()  # nobody asked
+            return
+        if self._raw:
+            receiver.on_raw(data)
+            return
+        self.answering = True
+        self._quiet += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._raw = True
+            receiver.on_flush()
+            if rest := data[upgrade.args[0] :]:
+                receiver.on_raw(rest)
+            return
+        except httptools.HttpParserError as error:
+            self._break(self._fault or BadResponse(f"the function's answer is not HTTP: {error}"))
+            return
+        if self._fault is None and self._quiet > (_STRAY if self._head_done else self._header_limit + 1024):
+            self._fault = self._too_large()
+        if self._fault is not None:
+            self._break(self._fault)
+            return
+        if self._head_only and self._head_done:
+            self._parser = None  # it waits for a body that does not come after an answer to HEAD
+        receiver.on_flush()
+
+    def eof_received(self) -> None:
+        if self._until_close and self._receiver is not None:
+            self._end(reusable=False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._pool is not None:
+            self._pool.forget(self)
+        self._break(ConnectionDied("the connection was reset" if error else "the connection was closed"))
+
+    def pause_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_congested(True)
+
+    def resume_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.on_congested(False)
+
+    # ── httptools ──
+
+    def on_message_begin(self) -> None:
+        self.status, self.headers, self.length, self.chunked = 0, [], None, False
+        self._head_done, self._head_size, self._until_close = False, 0, False
+        if self._receiver is None or self.reusable:
+            self._fault = BadResponse("the function sent an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # a trailer
+        self._head_size += len(name) + len(value) + 4
+        if self._head_size > self._header_limit:
+            self._fault = self._too_large()
+            return
+        lower = name.lower()
+        self.headers.append((lower, name, value))
+        if lower == b"content-length":
+            self.length = int(value)  # the parser has checked it
+        elif lower == b"transfer-encoding":
+            self.chunked = True
+
+    def on_headers_complete(self) -> None:
+        if self._fault is not None:
+            return
+        self._quiet = 0
+        self.status = self._parser.get_status_code()
+        if self.status < 200 and self.status != 101:
+            self._interim = True
+            return
+        self._head_done = True
+        self.upgraded = self.status == 101
+        bodyless = self._head_only or self.status in (101, 204, 304)
+        self._until_close = not bodyless and self.length is None and not self.chunked
+        receiver = self._receiver
+        if receiver is None:
+            return
+        receiver.on_head(self)
+        if self._head_only and self._fault is None:
+            self._end(reusable=self._parser.should_keep_alive())
+
+    def on_body(self, piece: bytes) -> None:
+        self._quiet = 0
+        if self._receiver is not None and self._fault is None and not self._head_only:
+            self._receiver.on_body(piece)
+
+    def on_message_complete(self) -> None:
+        self._quiet = 0
+        if self._interim:
+            self._interim = False
+        elif self._fault is None and not self.upgraded and not self._head_only:
+            self._end(reusable=self._parser.should_keep_alive())
+
+    # ── ends ──
+
+    def _end(self, reusable: bool) -> None:
+        self.reusable = reusable and not self._upload_open
+        receiver = self._receiver
+        if receiver is not None:
+            receiver.on_end()
+
+    def _break(self, error: SampanError) -> None:
+        receiver, self._receiver = self._receiver, None
+        if not self.transport.is_closing():
+            self.transport.abort()
+        if receiver is not None:
+            receiver.on_broken(error)
+
+    def _too_large(self) -> BadResponse:
+        return BadResponse(f"the function's response headers exceed {self._header_limit} bytes")
+
+    # ── pooling ──
+
+    def park(self, pool: "Upstream", now: float) -> None:
+        self._pool, self._receiver = pool, None
+        self.used, self.idle_since = True, now
+
+
+class Upstream:
+    """One address and its connections."""
+
+    def __init__(self, address: tuple[str, int] | str, header_limit: int) -> None:
+        """address: host and port, or the path of a Unix socket."""
+        self._address = address
+        self._header_limit = header_limit
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._closed = False
+
+    def take(self, idempotent: bool, now: float) -> Connection | None:
+        """A kept connection; for a request that cannot be repeated only one that was used a moment ago."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing() and (idempotent or now - connection.idle_since < FRESH):
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self) -> Connection:
+        """A new connection. Raises: Unreachable."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                if isinstance(self._address, str):
+                    _, connection = await loop.create_unix_connection(self._make, self._address)
+                else:
+                    _, connection = await loop.create_connection(self._make, *self._address)
+        except TimeoutError:
+            raise Unreachable(f"no connection within {CONNECT_TIMEOUT:g} seconds") from None
+        except OSError as error:
+            raise Unreachable(f"cannot connect: {error.strerror or error}") from error
+        if self._closed:
+            connection.abort()
+            raise Unreachable("the instance has ended")
+        self._all.add(connection)
+        return connection
+
+    def put(self, connection: Connection, now: float) -> None:
+        """Keep it for the next request, if it can carry one."""
+        if connection.reusable and not self._closed and not connection.transport.is_closing():
+            connection.park(self, now)
+            self._idle.append(connection)
+        else:
+            self.drop(connection)
+
+    def drop(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        """It was closed by the other end."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """End every connection; requests in them fail."""
+        self._closed = True
+        for connection in list(self._all):
+            connection.transport.abort()
+        self._all.clear()
+        self._idle.clear()
+
+    def _make(self) -> Connection:
+        return Connection(self._header_limit)
