@@ -106,16 +106,39 @@ class _Served:
             channel.send(Fault(call.id, Failure(FailureKind.ENGINE_FAILED, message)))
 
 
-async def serve(
-    path: Path, methods: dict[str, tuple[type, Serve]], group: int | None = None
-) -> asyncio.AbstractServer:
+class Server:
+    """The serving end: a listening socket and the connections it took."""
+
+    def __init__(self, methods: dict[str, tuple[type, Serve]]) -> None:
+        self._methods = methods
+        self._channels: set[Channel[Frame, Frame]] = set()
+        self._listener: asyncio.AbstractServer | None = None
+
+    async def listen(self, path: Path, group: int | None) -> None:
+        self._listener = await serve_channel(path, self._accept, group)
+
+    def close(self) -> None:
+        """Take no more, and cut off whoever is connected; what they asked for is cancelled."""
+        if self._listener is not None:
+            self._listener.close()
+        for channel in list(self._channels):
+            channel.close()
+
+    def _accept(self) -> Channel[Frame, Frame]:
+        served = _Served(self._methods)
+
+        def lost(channel: Channel[Frame, Frame]) -> None:
+            self._channels.discard(channel)
+            served.on_lost(channel)
+
+        return Channel(_decoder(), served.on_message, lost, self._channels.add)
+
+
+async def serve(path: Path, methods: dict[str, tuple[type, Serve]], group: int | None = None) -> Server:
     """Serve `methods` (name → request type, coroutine function) on a Unix socket."""
-
-    def accept() -> Channel[Frame, Frame]:
-        served = _Served(methods)
-        return Channel(_decoder(), served.on_message, served.on_lost)
-
-    return await serve_channel(path, accept, group)
+    server = Server(methods)
+    await server.listen(path, group)
+    return server
 
 
 class Client:

@@ -1,0 +1,125 @@
+"""The control process: catalog, scheduler, API; the gateways' link on one side, the engine's on the other."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import uvicorn
+from starlette.applications import Starlette
+
+from sampan.api.app import app
+from sampan.catalog.catalog import Catalog
+from sampan.catalog.plans import Defaults
+from sampan.engine.remote import RemoteEngine
+from sampan.scheduler.hooks import Hooks
+from sampan.scheduler.loop import Scheduler
+from sampan.scheduler.rollout import Rollouts
+from sampan.scheduler.server import Gateways
+from sampan.scheduler.state import Cluster, Limits
+from sampan.serve import role
+from sampan.serve.layout import Layout
+from sampan.serve.operations import Operations
+from sampan.settings import Settings
+from sampan.store.database import Database, sqlite_url
+
+GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, after a restart of control
+
+
+def limits(settings: Settings) -> Limits:
+    """What this machine and its settings allow."""
+    scheduler = settings.scheduler
+    machine_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return Limits(
+        memory_mb=scheduler.memory_mb or machine_mb * 9 // 10,
+        cpu=(os.cpu_count() or 1) * scheduler.cpu_overcommit,
+        max_instances=scheduler.max_instances,
+        parallel_starts=scheduler.parallel_starts,
+        spares=scheduler.spares,
+        spare_keep=scheduler.spare_keep,
+        backoff_max=scheduler.backoff_max,
+    )
+
+
+def defaults(settings: Settings) -> Defaults:
+    """What a function gets where it says nothing."""
+    return Defaults(
+        account=settings.platform.account,
+        region=settings.platform.region,
+        keepalive=settings.scheduler.keepalive,
+        freeze_delay=settings.scheduler.freeze_delay,
+        queue_wait=settings.gateway.queue_wait,
+        max_instances=settings.scheduler.max_instances,
+    )
+
+
+def run(settings: Settings) -> None:
+    """Serve until asked to end."""
+    layout = Layout(settings)
+    role.become("control", settings, unprivileged=True)
+
+    async def work(asked: "asyncio.Future[signal.Signals]") -> None:
+        with suppress(asyncio.CancelledError):
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(_serve(settings, layout))
+                await asked
+                serving.cancel()
+
+    role.run(work)
+
+
+async def _serve(settings: Settings, layout: Layout) -> None:
+    database = Database(sqlite_url(layout.database))
+    catalog = Catalog(database, defaults(settings))
+    platform = settings.platform
+    async with RemoteEngine(layout.engine_socket) as engine, aiohttp.ClientSession() as session:
+        gateways = Gateways(engine, catalog.routes, lambda records: None)
+        hooks = Hooks(engine, session, platform.account, platform.region)
+        scheduler = Scheduler(
+            engine,
+            hooks,
+            catalog,
+            gateways.tell,
+            Cluster(limits(settings)),
+            platform.account,
+            platform.region,
+            settings.scheduler.start_timeout,
+            settings.scheduler.drain_grace,
+        )
+        rollouts = Rollouts(catalog, catalog.changes.subscribe, engine.images, scheduler, gateways.route_changed)
+        operations = Operations(settings, engine, scheduler, rollouts, session)
+        api = app(catalog, operations, rollouts, operations, operations, settings)
+        await rollouts.load()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scheduler.run())
+            await asyncio.sleep(0)  # the scheduler's own group must be open before the first event
+            await gateways.listen(layout.link_socket, scheduler)
+            group.create_task(_serve_api(api, layout.api_socket))
+            group.create_task(rollouts.run())
+            role.ready()
+            await scheduler.settle(settings.gateway.processes, GATEWAY_PATIENCE)
+
+
+class _ApiServer(uvicorn.Server):
+    """uvicorn, but the process's signals stay the role's."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _serve_api(api: Starlette, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    config = uvicorn.Config(
+        api,
+        uds=str(path),
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        loop="none",
+        server_header=False,
+    )
+    await _ApiServer(config).serve()

@@ -1,0 +1,48 @@
+"""Where things lie on disk, and who may read them. One place, so that every role agrees."""
+
+import os
+
+from sampan.settings import Settings
+
+
+class Layout:
+    """Paths of one platform."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.state = settings.platform.state_dir
+        self.run = settings.platform.run_dir
+        # state: survives a reboot
+        self.lock = self.state / "lock"
+        self.credentials = self.state / "credentials.toml"
+        self.database = self.state / "control" / "sampan.db"
+        self.containerd_root = self.state / "containerd"
+        self.registry_root = self.state / "registry"
+        self.sandboxd_state = self.state / "sandboxd"
+        self.logs = self.state / "logs"
+        # run: sockets, pids, bundles
+        self.settings = self.run / "settings.json"
+        self.status = self.run / "status.json"
+        self.containerd_config = self.run / "containerd.toml"
+        self.containerd_state = self.run / "containerd"
+        self.containerd_socket = self.run / "containerd" / "containerd.sock"
+        self.registry_config = self.run / "registry.yml"
+        self.sandboxd_run = self.run / "sandboxd"
+        self.engine_socket = self.run / "sandboxd" / "engine.sock"
+        self.control_run = self.run / "control"
+        self.link_socket = self.run / "control" / "link.sock"
+        self.api_socket = self.run / "control" / "api.sock"
+
+    def make(self, uid: int, gid: int) -> None:
+        """Make the directories: everything root's, but what the unprivileged roles own."""
+        for directory in (self.state, self.run):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o711)
+        for directory in (self.containerd_root, self.containerd_state, self.sandboxd_state, self.sandboxd_run):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o711)
+        self.logs.mkdir(exist_ok=True)
+        self.logs.chmod(0o750)
+        for directory in (self.database.parent, self.registry_root, self.control_run):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o700)
+            os.chown(directory, uid, gid)

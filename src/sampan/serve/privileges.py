@@ -1,0 +1,67 @@
+"""Becoming nobody in particular, and not outliving one's parent."""
+
+import ctypes
+import os
+import pkgutil
+import pwd
+import signal
+import subprocess
+
+import sampan
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_NO_NEW_PRIVS = 38
+
+
+class NoSuchUser(Exception):
+    """The unprivileged user is missing and cannot be made."""
+
+
+def ensure_user(name: str) -> tuple[int, int]:
+    """The user's uid and gid; a system user is made when there is none. Raises: NoSuchUser."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        made = subprocess.run(
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise NoSuchUser(f"cannot make the user {name!r}: {made.stderr.strip()}") from None
+        entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+def import_everything() -> None:
+    """Import every module of ours, so that nothing is left to import when the files can no longer be read.
+
+    The installation may lie where only root may look (a checkout in a home directory).
+    """
+    import encodings.idna  # looked up by name on first use
+    import importlib
+
+    for module in pkgutil.walk_packages(sampan.__path__, "sampan."):
+        if ".migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    assert encodings.idna
+
+
+def drop(uid: int, gid: int) -> None:
+    """Give up root for good."""
+    os.setgroups([gid])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    os.umask(0o077)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def die_with_parent() -> None:
+    """SIGTERM when the parent ends, however it ends. Lost on a change of user, so call it after `drop`."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option})")

@@ -1,0 +1,52 @@
+"""What every process of ours does around its work: privileges, readiness, its signals, its event loop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import uvloop
+
+from sampan.serve.privileges import die_with_parent, drop, ensure_user, import_everything
+from sampan.settings import Settings
+from sampan.telemetry.logs import configure
+
+
+def become(name: str, settings: Settings, unprivileged: bool) -> None:
+    """Set up the log, give up root where it is not needed, and never outlive the supervisor."""
+    configure(name, settings.platform.log_level)
+    if unprivileged and os.geteuid() == 0:
+        import_everything()
+        drop(*ensure_user(settings.platform.user))
+    die_with_parent()
+
+
+def ready() -> None:
+    """Tell the supervisor that this process does its work."""
+    if (fd := os.environ.get("READY_FD")) is not None:
+        with suppress(OSError):
+            os.write(int(fd), b"1")
+            os.close(int(fd))
+
+
+Work = Callable[[asyncio.Future[signal.Signals]], Awaitable[None]]
+"""A role's work: begins, and ends in good order once the future holds the signal that asks for it."""
+
+
+def run(work: Work, signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)) -> None:
+    """Run a role's work on uvloop until one of `signals` comes."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[signal.Signals] = loop.create_future()
+
+        def ask(sign: signal.Signals) -> None:
+            if not asked.done():
+                asked.set_result(sign)
+
+        for sign in signals:
+            loop.add_signal_handler(sign, ask, sign)
+        await work(asked)
+
+    uvloop.run(main())

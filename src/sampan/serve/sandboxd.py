@@ -1,0 +1,45 @@
+"""The sandboxd process: the node engine behind a socket. The only process of ours that stays root."""
+
+import asyncio
+import signal
+
+from sampan.engine import remote
+from sampan.engine.node.images import NodeImages
+from sampan.engine.node.node import NodeEngine
+from sampan.serve import role
+from sampan.serve.layout import Layout
+from sampan.serve.privileges import ensure_user
+from sampan.settings import Settings
+
+DESTROY = signal.SIGUSR2
+"""Ends the sandboxes too; the other signals leave them running."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until asked to end."""
+    layout = Layout(settings)
+    role.become("sandboxd", settings, unprivileged=False)
+    _, group = ensure_user(settings.platform.user)
+
+    async def work(asked: "asyncio.Future[signal.Signals]") -> None:
+        socket = settings.engine.containerd or str(layout.containerd_socket)
+        async with (
+            NodeImages(socket, settings.platform.realm) as images,
+            NodeEngine(
+                settings.engine,
+                settings.platform.realm,
+                layout.sandboxd_run,
+                layout.sandboxd_state,
+                group,
+                (settings.gateway.port,),
+                images,
+            ) as engine,
+        ):
+            server = await remote.serve(layout.engine_socket, engine, group)
+            role.ready()
+            sign = await asked
+            server.close()
+            if sign is DESTROY:
+                await engine.destroy_all()
+
+    role.run(work, (signal.SIGTERM, signal.SIGINT, DESTROY))

@@ -1,0 +1,153 @@
+"""Calls, streams, failures and cancellation across a socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sampan.link import rpc
+from sampan.model.errors import Failure, FailureKind, StartFailed
+
+
+class Number(msgspec.Struct):
+    value: int
+
+
+@asynccontextmanager
+async def serving(path: Path, **methods: Any) -> AsyncIterator[rpc.Client]:
+    server = await rpc.serve(path, {name: (Number, method) for name, method in methods.items()})
+    client = await rpc.connect(path)
+    try:
+        yield client
+    finally:
+        client.close()
+        server.close()
+        await asyncio.sleep(0)  # the transports close on the loop's next turn
+
+
+async def test_a_call_is_answered(tmp_path: Path) -> None:
+    async def double(request: Number, send: rpc.Send) -> Number:
+        return Number(request.value * 2)
+
+    async with serving(tmp_path / "s", double=double) as client:
+        replies = await asyncio.gather(*(client.call("double", Number(n), Number) for n in range(100)))
+    assert [reply.value for reply in replies] == [n * 2 for n in range(100)]
+
+
+async def test_a_large_message_arrives_whole(tmp_path: Path) -> None:
+    class Text(msgspec.Struct):
+        text: str
+
+    async def grow(request: Number, send: rpc.Send) -> Text:
+        return Text("x" * request.value)
+
+    async with serving(tmp_path / "s", grow=grow) as client:
+        assert len((await client.call("grow", Number(5_000_000), Text)).text) == 5_000_000
+
+
+async def test_a_failure_travels_whole(tmp_path: Path) -> None:
+    failure = Failure(FailureKind.OUT_OF_MEMORY, "killed", log_tail="last words", exit_code=137)
+
+    async def fail(request: Number, send: rpc.Send) -> Number:
+        raise StartFailed(failure)
+
+    async with serving(tmp_path / "s", fail=fail) as client:
+        with pytest.raises(StartFailed) as caught:
+            await client.call("fail", Number(1), Number)
+    assert caught.value.failure == failure
+
+
+async def test_an_error_nobody_foresaw_reaches_the_caller(tmp_path: Path) -> None:
+    async def break_down(request: Number, send: rpc.Send) -> Number:
+        raise KeyError("surprise")
+
+    async with serving(tmp_path / "s", break_down=break_down) as client:
+        with pytest.raises(StartFailed, match="KeyError: 'surprise'"):
+            await client.call("break_down", Number(1), Number)
+
+
+async def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s") as client:
+        with pytest.raises(StartFailed, match="unknown method 'nothing'"):
+            await client.call("nothing", Number(1), Number)
+
+
+async def test_a_stream_gives_its_items_in_order(tmp_path: Path) -> None:
+    async def count(request: Number, send: rpc.Send) -> None:
+        for n in range(request.value):
+            send(Number(n))
+
+    async with serving(tmp_path / "s", count=count) as client:
+        assert [item.value async for item in client.stream("count", Number(50), Number)] == list(range(50))
+
+
+async def test_cancelling_a_call_waits_until_the_server_has_undone_it(tmp_path: Path) -> None:
+    begun, undone = asyncio.Event(), asyncio.Event()
+
+    async def work(request: Number, send: rpc.Send) -> Number:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            undone.set()
+        raise AssertionError("never")
+
+    async with serving(tmp_path / "s", work=work) as client:
+        call = asyncio.ensure_future(client.call("work", Number(1), Number))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert undone.is_set()
+
+
+async def test_a_lost_connection_fails_what_is_under_way_and_cancels_it_at_the_server(tmp_path: Path) -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def work(request: Number, send: rpc.Send) -> Number:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError("never")
+
+    async with serving(tmp_path / "s", work=work) as client:
+        call = asyncio.ensure_future(client.call("work", Number(1), Number))
+        await begun.wait()
+        client.close()
+        with pytest.raises(rpc.LinkLost):
+            await call
+        async with asyncio.timeout(5):
+            await cancelled.wait()
+        with pytest.raises(rpc.LinkLost):
+            await client.call("work", Number(1), Number)
+
+
+async def test_hostile_bytes_cost_the_sender_its_connection_only(tmp_path: Path) -> None:
+    async def double(request: Number, send: rpc.Send) -> Number:
+        return Number(request.value * 2)
+
+    async with serving(tmp_path / "s", double=double) as client:
+        for hostile in (b"\xff\xff\xff\xff", b"\x03\x00\x00\x00abc", b"\x01\x00\x00\x00\xc1"):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            writer.write(hostile)
+            async with asyncio.timeout(5):
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+            writer.close()
+        assert (await client.call("double", Number(2), Number)).value == 4
+
+
+async def test_only_owner_and_group_may_connect(tmp_path: Path) -> None:
+    async def double(request: Number, send: rpc.Send) -> Number:
+        return Number(request.value * 2)
+
+    async with serving(tmp_path / "s", double=double) as client:
+        await client.call("double", Number(1), Number)
+        assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
