@@ -46,10 +46,12 @@ def test_a_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> N
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
-def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_refused_but_to_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = credentials_file(tmp_path)
     write_file(path, WRITTEN)
     os.chown(path, 12345, 12345)
+    assert read_file(path)["access_key_id"] == "file-id"
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
     with pytest.raises(UnsafeCredentials, match="12345"):
         read_file(path)
 

@@ -13,7 +13,7 @@ def config(
     context: typer.Context,
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[path]", help="`path`: only where the credentials file is.", show_default=False),
+        typer.Argument(metavar="path", help="`path`: only where the credentials file is.", show_default=False),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -28,7 +28,7 @@ def config(
         out().print(str(credentials_file(here.state_directory())))
         return
     if what is not None:
-        raise typer.BadParameter(f"{what!r}; there is only `path`", param_hint="[path]")
+        raise typer.BadParameter(f"{what!r}; there is only `path`", param_hint="path")
     shown = {
         name: ("set, not shown" if name in SECRET_FIELDS and found.value else found.value, found.source)
         for name, found in here.found().items()

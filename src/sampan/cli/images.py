@@ -40,7 +40,7 @@ def import_(
         Path, typer.Argument(help="A tar of `docker save`, or an OCI layout: a tar or a directory.", exists=True)
     ],
     target: Annotated[
-        str | None, typer.Argument(metavar="[NAME:TAG]", help="Default: the file's name.", show_default=False)
+        str | None, typer.Argument(metavar="NAME:TAG", help="Default: the file's name.", show_default=False)
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:

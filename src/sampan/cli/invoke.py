@@ -138,13 +138,20 @@ def _end_http(reply: "HttpReply", output: Output) -> None:
 
 def _refusal(reply: "HttpReply") -> Exception | None:
     """The platform's own error, if this is no answer of the function: it names the request in its body, too."""
-    from sampan.sdk import ApiError
-    from sampan.sdk.exchange import Reply, error_of
+    import msgspec
 
-    if reply.status < 400:
+    from sampan.sdk.errors import api_error
+    from sampan.wire.errors import Envelope
+
+    if reply.status < 400 or not reply.request_id:
         return None
-    error = error_of(Reply(reply.status, reply.headers, reply.body))
-    return error if isinstance(error, ApiError) and error.request_id == reply.request_id != "" else None
+    try:
+        told = msgspec.json.decode(reply.body, type=Envelope)
+    except msgspec.MsgspecError:
+        return None
+    if told.request_id != reply.request_id:
+        return None
+    return api_error(told.code, reply.status, told.message, told.request_id)
 
 
 def _content(body: bytes) -> dict[str, str]:

@@ -43,10 +43,10 @@ def alias(
     context: typer.Context,
     name: FunctionName,
     alias_name: Annotated[
-        str | None, typer.Argument(metavar="[ALIAS]", help="Leave out to list all.", show_default=False)
+        str | None, typer.Argument(metavar="ALIAS", help="Leave out to list all.", show_default=False)
     ] = None,
     version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="The version it shall mean.", show_default=False)
+        str | None, typer.Argument(metavar="VERSION", help="The version it shall mean.", show_default=False)
     ] = None,
     weight: Annotated[
         list[str] | None,

@@ -17,7 +17,11 @@ ROOT = "/sampan/v1"
 QUIET = 86400.0  # seconds a followed log may say nothing
 
 
-class LogLine(shapes.Shape, frozen=True):
+class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What these have in common: JSON made from one always has all members."""
+
+
+class LogLine(Told, frozen=True):
     """One line a function wrote."""
 
     time: str
@@ -52,7 +56,7 @@ def _log_line(line: str) -> LogLine:
         raise UnexpectedAnswer(f"the log holds a line that is none: {error}") from error
 
 
-class TimeLimits(shapes.Shape, frozen=True):
+class TimeLimits(Told, frozen=True):
     """Every limit that can end a request, in seconds."""
 
     queue_wait: float | None = None
@@ -63,7 +67,7 @@ class TimeLimits(shapes.Shape, frozen=True):
     keepalive: float | None = None
 
 
-class StartFailure(shapes.Shape, frozen=True):
+class StartFailure(Told, frozen=True):
     """Why the newest failed start failed."""
 
     kind: str
@@ -73,7 +77,7 @@ class StartFailure(shapes.Shape, frozen=True):
     time: str = ""
 
 
-class Layer(shapes.Shape, frozen=True):
+class Layer(Told, frozen=True):
     """How far one layer of an image being fetched has come. Bytes."""
 
     layer: str
@@ -82,7 +86,7 @@ class Layer(shapes.Shape, frozen=True):
     stage: str
 
 
-class Description(shapes.Shape, frozen=True):
+class Description(Told, frozen=True):
     """A function, and everything that bears on how it runs."""
 
     function: shapes.Function
@@ -101,7 +105,7 @@ def describe(name: str) -> Call[Description]:
     return _get("Describe", f"/functions/{segment(name)}", lambda reply: read(reply, Description))
 
 
-class PlatformStatus(shapes.Shape, frozen=True):
+class PlatformStatus(Told, frozen=True):
     """How the platform is."""
 
     version: str = ""
@@ -114,7 +118,7 @@ def status() -> Call[PlatformStatus]:
     return _get("Status", "/status", lambda reply: read(reply, PlatformStatus))
 
 
-class StoredImage(shapes.Shape, frozen=True):
+class StoredImage(Told, frozen=True):
     """An image on the platform's machine."""
 
     reference: str
@@ -123,7 +127,7 @@ class StoredImage(shapes.Shape, frozen=True):
     functions: tuple[str, ...] = ()
 
 
-class _Images(shapes.Shape, frozen=True):
+class _Images(Told, frozen=True):
     images: tuple[StoredImage, ...]
 
 
