@@ -215,8 +215,8 @@ async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -
     }
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
     fd = os.open(layout.credentials, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
+    with os.fdopen(fd, "w") as credentials:
+        credentials.write(text)
     owner = int(os.environ.get("SUDO_UID", "0"))
     os.chown(layout.credentials, owner, pwd.getpwuid(owner).pw_gid)
 
