@@ -1,0 +1,46 @@
+# Each target prepares what it needs; on a bare Debian 12, `make demo` or `make test` is all there is to type.
+
+PYTHON_BIN := .venv/bin
+ROOT := $(filter 0,$(shell id -u))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo stop-demo test lint format images bench clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## Install what is missing, into the system (apt-get) and into .venv
+	@scripts/setup
+
+setup-dev:
+	@scripts/setup --dev
+
+demo: setup  ## See it work, in about a minute: two images become functions
+	@$(PYTHON_BIN)/python -m examples.demo
+
+stop-demo:  ## Stop the platform that the demo left running, and remove its state
+	@$(PYTHON_BIN)/python -m examples.demo --stop
+
+test: setup-dev lint  ## Format, lint, types, floors, then all tests
+	@$(if $(ROOT),,echo "NOT RUN: the tests marked 'root' (containers, real processes); become root to run them.")
+	@$(PYTHON_BIN)/python -m pytest $(if $(ROOT),,-m "not root")
+
+lint: setup-dev  ## Format, lint, types and floors alone
+	@$(PYTHON_BIN)/ruff format --check --quiet .
+	@$(PYTHON_BIN)/ruff check --quiet .
+	@$(PYTHON_BIN)/mypy -p sampan -p examples -p bench
+	@said=$$($(PYTHON_BIN)/lint-imports --no-cache) || { echo "$$said"; exit 1; }
+
+format: setup-dev  ## Let ruff put the sources into shape
+	@$(PYTHON_BIN)/ruff format --quiet .
+	@$(PYTHON_BIN)/ruff check --quiet --fix .
+
+images: setup  ## Build the example images, and say where they are
+	@$(PYTHON_BIN)/python -m examples.images
+
+bench: setup-dev  ## Measure the platform beside its floors (needs root, takes minutes)
+	@$(PYTHON_BIN)/python -m bench.report
+
+clean:  ## Remove what tools and benchmarks left in the checkout
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results dist build
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
