@@ -11,9 +11,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 HEAD = """# Settings
 
-Read once at start: built-in default, then the file given with `--config` (TOML, a section per heading below), then the
-environment (`SAMPAN_<SECTION>_<FIELD>`), then flags (`--set section.field=value`). `sampan config` shows what is in force and
-where each value comes from. An unknown name or a value out of range stops the start and says so.
+Read once at start: built-in default, then the file given with `--config` (TOML, a section per heading
+below), then the environment (`SAMPAN_<SECTION>_<FIELD>`), then flags (`--set section.field=value`).
+`sampan config` shows what is in force and where each value comes from. An unknown name or a value out of range
+stops the start and says so.
 """
 
 

@@ -1,4 +1,4 @@
-"""A whole platform of its own for a test: real processes, containerd, runc, a registry, in a private state directory."""
+"""A whole platform for a test: real processes, containerd, runc, a registry, in a state directory of its own."""
 
 import contextlib
 import json
@@ -126,10 +126,8 @@ class Platform:
 
     def logs(self) -> str:
         """The end of every process's log, for a test that failed."""
-        parts = []
-        for file in sorted(self.layout.logs.glob("*.log")):
-            parts.append(f"\n── {file.name}\n{file.read_text(errors='replace')[-1500:]}")
-        return "".join(parts)
+        files = sorted(self.layout.logs.glob("*.log"))
+        return "".join(f"\n── {file.name}\n{file.read_text(errors='replace')[-1500:]}" for file in files)
 
     # what it leaves behind
 
