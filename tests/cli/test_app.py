@@ -151,6 +151,28 @@ def test_the_shell_completes_commands_and_functions(server: Loopback, environmen
     assert server.asked[0].query["prefix"] == "w"
 
 
+def test_a_command_does_not_load_the_command_line_of_its_http_client(environment: dict[str, str]) -> None:
+    code = """
+import sys
+from sampan.cli.app import main
+sys.argv = ["sampan", "config", "-o", "json"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+print("httpx" in sys.modules, "click" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr.strip() == "True False"
+
+
 def test_asking_for_help_does_not_load_the_client() -> None:
     heavy = ("httpx", "aiohttp", "sqlalchemy", "grpc", "rich.progress")
     code = f"import sampan.cli.app, sys; print([name for name in {heavy} if name in sys.modules])"

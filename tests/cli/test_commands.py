@@ -33,9 +33,7 @@ def alias(name: str, version: str, **weights: float) -> dict[str, object]:
     return {"aliasName": name, "versionId": version, **TIMES, "additionalVersionWeight": weights}
 
 
-def script_deploy(
-    server: Loopback, *states: dict[str, object], exists: bool = False, triggers: bool = False
-) -> None:
+def script_deploy(server: Loopback, *states: dict[str, str], exists: bool = False, triggers: bool = False) -> None:
     """A platform on which deploying goes through `states`."""
     server.script["GET", WEB] = Answer(200, function()) if exists else refusal(404, "FunctionNotFound")
     server.script["POST", FUNCTIONS] = server.script["PUT", WEB] = Answer(200, function(state="Pending"))

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from sampan.cli.failures import Code, CommandFailed
@@ -252,6 +251,8 @@ def _scale(client: "Client", name: str, minimum: int | None, maximum: int | None
 
 def _ensure_trigger(client: "Client", name: str, public: bool | None) -> "shapes.Trigger":
     """The function's HTTP trigger, made or changed as asked."""
+    import msgspec
+
     from sampan.cli.wishes import METHODS, TRIGGER
     from sampan.sdk import shapes
 

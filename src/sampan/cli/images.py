@@ -1,6 +1,5 @@
 """`images`, `import`: what functions are made of."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +52,8 @@ def import_(
             "`sampan up` starts one; or set SAMPAN_REGISTRY to its host:port",
         )
     reference = f"{host}/{target or default_name(path)}"
+    import asyncio
+
     digest = asyncio.run(_push(path, reference))
     if output is Output.JSON:
         json({"image": reference, "digest": digest})
