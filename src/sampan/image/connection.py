@@ -9,6 +9,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from types import TracebackType
 from typing import TypeVar
 
@@ -115,7 +116,11 @@ class Connection:
             login = self._gate.header(scope) if ours else ""
             sent = {**(headers or {}), **({"Authorization": login} if login else {})}
             async with self._session.request(
-                method, url, headers=sent, data=body, allow_redirects=method in {"GET", "HEAD"}
+                method,
+                url,
+                headers=sent,
+                data=BytesIO(body) if body else None,
+                allow_redirects=method in {"GET", "HEAD"},
             ) as answer:
                 if answer.status == 401 and ours and not last:
                     offered = challenges(answer.headers.getall("WWW-Authenticate", []))

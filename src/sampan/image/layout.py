@@ -39,15 +39,18 @@ _GZIP_LEVEL = 1  # a small function's layer takes under 1 ms; higher levels cost
 
 @dataclass(slots=True)
 class Layer:
-    """A layer that lies in an unnamed temporary file."""
+    """A layer that lies in an unnamed temporary file, which goes with it."""
 
-    file: IO[bytes]
+    file: int  # its descriptor
     diff_id: str  # digest of the tar
     digest: str  # of the compressed tar
     size: int
 
     def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.file.fileno(), length, offset)
+        return os.pread(self.file, length, offset)
+
+    def __del__(self) -> None:
+        os.close(self.file)
 
     @classmethod
     def of_files(cls, files: Iterable[tuple[str, bytes, int]]) -> "Layer":
@@ -61,19 +64,20 @@ class Layer:
 
     @classmethod
     def _of(cls, fill: Callable[[tarfile.TarFile], None]) -> "Layer":
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the layer
         plain = _Hashed()
-        with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
-            plain.to = packed
-            # PAX, so that long names and other scripts survive
-            with tarfile.open(fileobj=cast(IO[bytes], plain), mode="w|", format=tarfile.PAX_FORMAT) as tar:
-                fill(tar)
-        file.flush()
-        size, whole = file.tell(), hashlib.sha256()
-        file.seek(0)
-        while block := file.read(_BLOCK):
-            whole.update(block)
-        return cls(file, f"sha256:{plain.sum.hexdigest()}", f"sha256:{whole.hexdigest()}", size)
+        with tempfile.TemporaryFile() as file:
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
+                plain.to = packed
+                # PAX, so that long names and other scripts survive
+                with tarfile.open(fileobj=cast(IO[bytes], plain), mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                    fill(tar)
+            size, whole = file.tell(), hashlib.sha256()
+            file.seek(0)
+            while block := file.read(_BLOCK):
+                whole.update(block)
+            return cls(
+                os.dup(file.fileno()), f"sha256:{plain.sum.hexdigest()}", f"sha256:{whole.hexdigest()}", size
+            )
 
 
 @dataclass(slots=True)

@@ -77,7 +77,7 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
 class _Head(msgspec.Struct, frozen=True, rename="camel"):
     schema_version: int = 0
     media_type: str = ""
-    manifests: msgspec.Raw | None = None
+    manifests: list[msgspec.Raw] | None = None
 
 
 class _Run(msgspec.Struct, frozen=True, rename="pascal"):

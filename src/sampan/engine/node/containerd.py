@@ -41,6 +41,7 @@ GC_EXPIRE = "containerd.io/gc.expire"
 _DEADLINE = 30.0  # seconds; the calls take 0.1 ms, a busy disk has been seen to hold one for seconds
 _SLOWEST_DISK = 1 << 20  # bytes per second at which unpacking or verifying counts as stuck
 _LARGEST_MESSAGE = 16 << 20  # bytes; containerd's own limit
+_CUT_OFF = "Internal error from Core"  # gRPC's words for a stream whose connection broke while it was written
 _NO_SPACE = "no space left on device"
 
 Labels = Mapping[str, str]
@@ -400,20 +401,18 @@ class Ingest:
             offset=self.offset,
             **more,
         )
-        with translated():
-            try:
-                async with asyncio.timeout(deadline):
-                    await self._call.write(request)
-                    answer = await self._call.read()
-                    if answer is not EOF:
-                        return answer
-                    code, details = await self._call.code(), await self._call.details()
-            except TimeoutError as error:
-                raise ContainerdGone(f"containerd took no bytes for {deadline:g} s") from error
-            except asyncio.InvalidStateError:  # the daemon ended the call before it saw the request
-                async with asyncio.timeout(_DEADLINE):
-                    code, details = await self._call.code(), await self._call.details()
-        raise _ours(code, details)
+        try:
+            async with asyncio.timeout(deadline):
+                await self._call.write(request)
+                answer = await self._call.read()
+            if answer is not EOF:
+                return answer
+        except TimeoutError as error:
+            raise ContainerdGone(f"containerd took no bytes for {deadline:g} s") from error
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended; its status, not the failed step, says why
+        async with asyncio.timeout(_DEADLINE):
+            raise _ours(await self._call.code(), await self._call.details())
 
 
 class _Locked(ContainerdRefused):
@@ -448,6 +447,8 @@ def _ours(code: grpc.StatusCode, details: str | None) -> Exception:
                 "the disk that holds images is full; free some space or delete functions that are not needed",
             )
         )
+    if said == _CUT_OFF:
+        return ContainerdGone("containerd went away in the middle of a call")
     if code is grpc.StatusCode.UNAVAILABLE and " locked" in said:
         return _Locked(f"containerd: {said}")
     return _ERRORS.get(code, ContainerdRefused)(f"containerd: {said}")
