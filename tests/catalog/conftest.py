@@ -11,6 +11,5 @@ async def catalog(tmp_path):
     migrate(url)
     database = Database(url)
     catalog = Catalog(database, Defaults(account="1", max_instances=100))
-    await catalog.open()
     yield catalog
     await database.close()

@@ -350,7 +350,7 @@ async def test_disabling_reaches_the_gateways(catalog):
 
 
 async def test_every_subscriber_hears_of_a_change_once(catalog):
-    one, two = catalog.changes(), catalog.changes()
+    one, two = catalog.changes.subscribe(), catalog.changes.subscribe()
     await active(catalog)
     await catalog.functions.create(function("other"))
     async with asyncio.timeout(10):
@@ -360,7 +360,7 @@ async def test_every_subscriber_hears_of_a_change_once(catalog):
 
 async def test_nobody_hears_of_a_change_that_was_refused(catalog):
     await active(catalog)
-    changes = catalog.changes()
+    changes = catalog.changes.subscribe()
     with pytest.raises(InvalidArgument):
         await catalog.functions.update("web", UpdateFunctionInput(timeout=-1))
     await catalog.functions.disable("web", "")
@@ -376,8 +376,8 @@ async def test_the_first_key_is_made_once(catalog):
     key, made = await catalog.ensure_key("1")
     again, made_again = await catalog.ensure_key("1")
     assert (made, made_again) == (True, False)
-    assert key == again == catalog.access.find(key.id)
     assert (await catalog.routes()).keys == (key,)
+    assert key == again == catalog.access.find(key.id)
     assert key.secret not in repr(key)
 
 

@@ -12,17 +12,22 @@ from sampan.model.access import AccessKey
 class Access:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-        self._keys: dict[str, AccessKey] = {}
+        self._keys: dict[str, AccessKey] | None = None
 
-    async def load(self) -> tuple[AccessKey, ...]:
-        """All keys, oldest first. Once, before `find`."""
-        async with self._shelf.database.read() as connection:
-            rows = await connection.execute(select(tables.access_keys).order_by(tables.access_keys.c.created))
-            self._keys = {row.id: AccessKey(row.id, row.secret, row.account) for row in rows}
+    async def all(self) -> tuple[AccessKey, ...]:
+        """All keys, oldest first."""
+        if self._keys is None:
+            self._keys = await self._load()
         return tuple(self._keys.values())
 
     def find(self, id_: str) -> AccessKey | None:
-        return self._keys.get(id_)
+        """Among the keys that `all` has read."""
+        return (self._keys or {}).get(id_)
+
+    async def _load(self) -> dict[str, AccessKey]:
+        async with self._shelf.database.read() as connection:
+            rows = await connection.execute(select(tables.access_keys).order_by(tables.access_keys.c.created))
+            return {row.id: AccessKey(row.id, row.secret, row.account) for row in rows}
 
     async def ensure(self, account: str) -> tuple[AccessKey, bool]:
         """The account's first key, and whether it was made just now."""
@@ -35,5 +40,5 @@ class Access:
             key = AccessKey("SMPN" + secrets.token_hex(10).upper(), secrets.token_urlsafe(32), account)
             values = {"id": key.id, "secret": key.secret, "account": account, "created": self._shelf.now()}
             await connection.execute(insert(tables.access_keys).values(values))
-        self._keys[key.id] = key
+        self._keys = None  # read anew
         return key, True

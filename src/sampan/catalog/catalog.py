@@ -1,7 +1,7 @@
 """The catalog's front: its parts for people, and what the scheduler and the gateways ask of it."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 
@@ -34,7 +34,7 @@ class StartFailure(msgspec.Struct, frozen=True):
 
 
 class Catalog:
-    """Everything that exists. Await `open` once before use."""
+    """Everything that exists."""
 
     def __init__(self, database: Database, defaults: Defaults, clock: Callable[[], int] = time.time_ns) -> None:
         """clock: Unix nanoseconds."""
@@ -42,6 +42,7 @@ class Catalog:
         self._clock = clock
         self._failures: dict[str, StartFailure] = {}
         self.defaults = defaults
+        self.changes = self._shelf.changes
         self.functions = Functions(self._shelf)
         self.revisions = Revisions(self._shelf)
         self.versions = Versions(self._shelf)
@@ -50,10 +51,6 @@ class Catalog:
         self.limits = Limits(self._shelf)
         self.tags = Tags(self._shelf)
         self.access = Access(self._shelf)
-
-    async def open(self) -> None:
-        """Read what is kept in memory."""
-        await self.access.load()
 
     # for the scheduler
 
@@ -90,10 +87,6 @@ class Catalog:
         revisions = [revision for function in found for revision in function.revisions.values()]
         return frozenset(revision.image.digest for revision in revisions if revision.image is not None)
 
-    def changes(self) -> AsyncIterator[str]:
-        """Names of functions that change from now on; each once, however often it did meanwhile."""
-        return self._shelf.changes.subscribe()
-
     def note_failure(self, function: str, version: VersionKey, failure: Failure) -> None:
         """Remember, until the next one or a restart, why a start failed."""
         self._failures[function] = StartFailure(version, failure, self._clock() // 1_000_000)
@@ -112,7 +105,7 @@ class Catalog:
 
     async def routes(self) -> Routes:
         functions = tuple(plans.route(function, self.defaults) for function in await self.functions.all())
-        return Routes(self.defaults.account, self.defaults.region, functions, await self.access.load())
+        return Routes(self.defaults.account, self.defaults.region, functions, await self.access.all())
 
     async def ensure_key(self, account: str) -> tuple[AccessKey, bool]:
         """The first access key of an account, and whether it was made just now."""
