@@ -6,8 +6,7 @@ import pytest
 
 from sampan.cli.failures import Code
 from sampan.cli.images import default_name
-from sampan.cli.logs import printable
-from sampan.cli.screen import ago, size
+from sampan.cli.screen import ago, printable, size
 from tests.cli.conftest import Run
 from tests.sdk.loopback import Answer, Asked, Loopback, function, refusal
 
@@ -207,7 +206,7 @@ def test_describe_tells_it_all_but_no_value_of_the_environment(sampan: Run, serv
                 }
             ],
             "timeLimits": {"queueWait": 150, "run": 3},
-            "lastStartFailure": {"kind": "exited", "message": "boom", "logTail": "trace", "exitCode": 1},
+            "lastStartFailure": {"kind": "exited", "message": "boom", "logTail": "trace\x1b[2J", "exitCode": 1},
         },
     )
     result = sampan("describe", "web")
@@ -225,6 +224,7 @@ def test_describe_tells_it_all_but_no_value_of_the_environment(sampan: Run, serv
     ):
         assert part in result.stdout, part
     assert "s3cret" not in result.stdout
+    assert "\x1b" not in result.stdout
     assert json.loads(sampan("describe", "web", "-o", "json").stdout)["timeLimits"]["queueWait"] == 150
 
 

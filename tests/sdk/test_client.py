@@ -11,13 +11,16 @@ from sampan.sdk import (
     Client,
     Conflict,
     Denied,
+    InvalidCall,
     InvalidRequest,
     NotFound,
     PlatformFailed,
+    SdkError,
     StartFailed,
     Throttled,
     Unavailable,
     UnexpectedAnswer,
+    Unreachable,
     shapes,
 )
 from sampan.sdk.client import Operations
@@ -197,3 +200,20 @@ def test_every_method_says_what_it_does_and_shows_its_parameters() -> None:
         assert method.__doc__, name
         assert "token" not in inspect.signature(method).parameters, name
     client.close()
+
+
+@pytest.mark.parametrize("endpoint", ["http://[", "http://a:port", "http://h\x00st"])
+def test_an_endpoint_that_is_no_url_is_refused_in_words(endpoint: str) -> None:
+    with Client(endpoint, "a", "b", environment={}) as client, pytest.raises(SdkError):
+        client.get_function("web")
+
+
+def test_a_header_that_cannot_be_sent_is_refused_in_words(client: Client) -> None:
+    with pytest.raises(InvalidCall):
+        client.invoke("web", headers={"x-a": "✓"})
+
+
+def test_an_answer_packed_wrongly_is_no_crash(server: Loopback, client: Client) -> None:
+    server.script["GET", f"{ROOT}/web"] = Answer(200, b"not gzip", {"content-encoding": "gzip"})
+    with pytest.raises(Unreachable):
+        client.get_function("web")

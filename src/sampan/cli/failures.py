@@ -63,6 +63,7 @@ BY_FAMILY = {
         Code.UNREACHABLE, "is the platform running? `sampan up` starts it; else see `sampan config`"
     ),
     "Unreachable": Ending(Code.UNREACHABLE, "is it running? `sampan up` starts it, `sampan status` looks"),
+    "InvalidCall": Ending(Code.USAGE),
     "UnexpectedAnswer": Ending(Code.UNREACHABLE, "`sampan config` shows which endpoint is asked"),
     "NotFound": Ending(Code.NOT_FOUND),
     "Denied": Ending(Code.DENIED),
@@ -90,16 +91,16 @@ def ending(error: Exception) -> Ending | None:
 
 def tell(error: Exception, end: Ending, function: str) -> None:
     """The error, its request and the next step, on stderr. `function`: stands in for NAME where it is known."""
-    from sampan.cli.screen import err, say
+    from sampan.cli.screen import err, printable, say
 
     message, _, log = (getattr(error, "message", "") or str(error)).partition("\nLogs:\n")
     code = getattr(error, "code", "")
     label = f"{code}: " if isinstance(code, str) and code else ""
-    err().print(f"error: {label}{message}", style="red")
+    err().print(f"error: {label}{printable(message)}", style="red")
     if log:
         say("its last output:", style="dim")
         for line in log.splitlines():
-            say(f"  │ {line}", style="dim")
+            say(f"  │ {printable(line)}", style="dim")
     if request := getattr(error, "request_id", ""):
         say(f"request {request}", style="dim")
     if end.hint:

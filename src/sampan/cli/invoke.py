@@ -9,7 +9,7 @@ import typer
 
 from sampan.cli.failures import Code
 from sampan.cli.options import FunctionName, OutputOption, QualifierOption
-from sampan.cli.screen import Output, json, say
+from sampan.cli.screen import Output, json, printable, say
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _end_event(name: str, result: "Invocation", output: Output) -> None:
         _print(result.body)
         if result.log:
             for line in result.log.rstrip().splitlines():
-                say(f"│ {line.rstrip()}", style="dim")
+                say(f"│ {printable(line.rstrip())}", style="dim")
         told = [f"request {result.request_id}"]
         if result.duration_ms is not None:
             told.append(f"{result.duration_ms:g} ms")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sampan.cli.options import FunctionName, OutputOption
-from sampan.cli.screen import Output, instance_colour, out, say
+from sampan.cli.screen import Output, instance_colour, out, printable, say
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -56,8 +56,3 @@ def _print(line: "LogLine") -> None:
         Text(printable(line.text), style="red" if line.stream == "stderr" else ""),
         sep="",
     )
-
-
-def printable(text: str) -> str:
-    """Without what could move the cursor or retitle the terminal: a function's output is not ours to trust."""
-    return "".join(sign if sign.isprintable() or sign == "\t" else "�" for sign in text)

@@ -95,13 +95,17 @@ def json(value: object) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Row], empty: str) -> None:
     """`rows` under `columns`; `empty` is said instead when there are none."""
-    listed = [list(row) for row in rows]
+    listed = [[_safe(cell) for cell in row] for row in rows]
     if not listed:
         say(empty, style="dim")
     elif out().is_terminal:
         _drawn(columns, listed)
     else:
         _aligned(columns, listed)
+
+
+def _safe(cell: str | Cell) -> str | Cell:
+    return Cell(printable(cell.text), cell.style) if isinstance(cell, Cell) else printable(cell)
 
 
 def _drawn(columns: Sequence[str], rows: Sequence[Row]) -> None:
@@ -136,7 +140,7 @@ def fields(pairs: Iterable[tuple[str, str | Cell]]) -> None:
         lines = value.text.splitlines()
         for at, line in enumerate(lines):
             label = name if at == 0 else ""
-            out().print(Text(f"{label:<{width}}   ", style="dim"), Text(line, style=value.style), sep="")
+            out().print(Text(f"{label:<{width}}   ", style="dim"), Text(printable(line), style=value.style), sep="")
 
 
 def heading(text: str) -> None:
@@ -175,3 +179,8 @@ def span(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
     return f"{seconds:.0f}s"
+
+
+def printable(text: str) -> str:
+    """Without what could move the cursor or retitle the terminal: not all that is shown is ours to trust."""
+    return "".join(sign if sign.isprintable() or sign in "\t\n" else "�" for sign in text)

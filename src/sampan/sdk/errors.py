@@ -25,6 +25,10 @@ class Unreachable(SdkError):
         super().__init__(f"no answer from {endpoint}: {why}")
 
 
+class InvalidCall(SdkError):
+    """The endpoint, a path or a header cannot be written into a request."""
+
+
 class UnexpectedAnswer(SdkError):
     """Something answered, but not in the words of this API."""
 

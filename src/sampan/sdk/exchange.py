@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from sampan.model.access import AccessKey
-from sampan.sdk.errors import ApiError, UnexpectedAnswer, Unreachable, api_error
+from sampan.sdk.errors import ApiError, InvalidCall, UnexpectedAnswer, Unreachable, api_error
 from sampan.wire.operations import PREFIX
 from sampan.wire.signature import sign, sign_trigger
 
@@ -86,7 +86,7 @@ class Settled:
     clock: Callable[[], float] = time.time  # Unix seconds
 
 
-def pause(policy: Retries, attempt: int, outcome: Reply | httpx.TransportError, repeatable: bool) -> float | None:
+def pause(policy: Retries, attempt: int, outcome: Reply | httpx.RequestError, repeatable: bool) -> float | None:
     """Seconds before the next attempt; None when the outcome stands.
 
     A refused connection carried nothing, so anything may be sent again. A busy answer is believed only with
@@ -96,7 +96,7 @@ def pause(policy: Retries, attempt: int, outcome: Reply | httpx.TransportError, 
         return None
     if isinstance(outcome, (httpx.ConnectError, httpx.ConnectTimeout)):
         return policy.backoff * 2.0 ** (attempt - 1)
-    if isinstance(outcome, httpx.TransportError) or not repeatable or outcome.status not in (429, 503):
+    if isinstance(outcome, httpx.RequestError) or not repeatable or outcome.status not in (429, 503):
         return None
     asked = retry_after(outcome.headers)
     return asked if asked is not None and asked <= policy.longest_wait else None
@@ -119,29 +119,36 @@ def conversation(
 ) -> Generator[httpx.Request | float, httpx.Response | None, httpx.Response]:
     """Yields requests to send and seconds to wait; returns the answer once it is a good one.
 
-    A failed send is thrown in as its `httpx.TransportError`; a bad answer must have been read.
+    A failed send is thrown in as its `httpx.RequestError`; a bad answer must have been read.
 
-    Raises: ApiError, Unreachable, UnexpectedAnswer.
+    Raises: ApiError, Unreachable, UnexpectedAnswer, InvalidCall.
     """
     attempt = 0
     while True:
         attempt += 1
-        outcome: Reply | httpx.TransportError
+        outcome: Reply | httpx.RequestError
         try:
-            response = yield signed(call, settled)
+            response = yield _written(call, settled)
             assert response is not None
             if response.status_code < 400 or call.to_function:
                 return response
             outcome = reply_of(response)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             outcome = error
         wait = pause(settled.retries, attempt, outcome, call.safe_to_repeat)
         if wait is not None:
             yield wait
-        elif isinstance(outcome, httpx.TransportError):
+        elif isinstance(outcome, httpx.RequestError):
             raise Unreachable(settled.endpoint, _reason(outcome)) from outcome
         else:
             raise error_of(outcome)
+
+
+def _written(call: Call[T], settled: Settled) -> httpx.Request:
+    try:
+        return signed(call, settled)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise InvalidCall(f"{settled.endpoint}{call.target}: {error}") from error
 
 
 def signed(call: Call[T], settled: Settled) -> httpx.Request:
@@ -201,7 +208,7 @@ def error_of(reply: Reply) -> ApiError | UnexpectedAnswer:
     return api_error(told.code, reply.status, told.message, request_id, retry_after(reply.headers))
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _reason(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.ConnectTimeout):
         return "the connection was not accepted in time"
     if isinstance(error, httpx.TimeoutException):

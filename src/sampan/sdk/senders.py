@@ -28,7 +28,7 @@ class Blocking:
         response = self._answer(call, stream=True)
         try:
             yield from response.iter_lines()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Unreachable(self._settled.endpoint, "the stream broke off") from error
         finally:
             response.close()
@@ -46,7 +46,7 @@ class Blocking:
                     response = self._http.send(step, stream=stream)
                     if stream and response.is_error:
                         response.read()
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
@@ -70,7 +70,7 @@ class Awaiting:
         try:
             async for line in response.aiter_lines():
                 yield line
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Unreachable(self._settled.endpoint, "the stream broke off") from error
         finally:
             await response.aclose()
@@ -88,7 +88,7 @@ class Awaiting:
                     response = await self._http.send(step, stream=stream)
                     if stream and response.is_error:
                         await response.aread()
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
