@@ -16,7 +16,7 @@ setup-dev:
 	@scripts/setup --dev
 
 demo: setup  ## See it work, in about a minute: two images become functions
-	@$(PYTHON_BIN)/python -m examples.demo
+	@$(PYTHON_BIN)/python -m examples.demo $(DEMO)
 
 stop-demo:  ## Stop the platform that the demo left running, and remove its state
 	@$(PYTHON_BIN)/python -m examples.demo --stop
@@ -28,7 +28,7 @@ test: setup-dev lint  ## Format, lint, types, floors, then all tests
 lint: setup-dev  ## Format, lint, types and floors alone
 	@$(PYTHON_BIN)/ruff format --check --quiet .
 	@$(PYTHON_BIN)/ruff check --quiet .
-	@$(PYTHON_BIN)/mypy -p sampan -p examples -p bench
+	@$(PYTHON_BIN)/mypy -p sampan -p bench -m examples.images -m examples.demo
 	@said=$$($(PYTHON_BIN)/lint-imports --no-cache) || { echo "$$said"; exit 1; }
 
 format: setup-dev  ## Let ruff put the sources into shape

@@ -69,8 +69,8 @@ def build(recipe: Recipe) -> Path:
     base = build(recipe.base) if recipe.base else None
     with lock(cache() / f"{recipe.name}-{recipe.tag}.lock"):
         if not result.exists():
-            with tempfile.TemporaryDirectory(prefix="build-", dir=cache()) as scratch:
-                make(recipe, base, Path(scratch)).rename(result)
+            with scratch_directory() as scratch:
+                make(recipe, base, scratch).rename(result)
             for old in cache().glob(f"{recipe.name}-{recipe.tag}-*.oci.tar"):
                 if old != result:
                     old.unlink()
@@ -93,6 +93,18 @@ def make(recipe: Recipe, base: Path | None, scratch: Path) -> Path:
     )  # fmt: skip
     run("buildah", *store, "push", "--quiet", reference, f"oci-archive:{made}:{recipe.name}:{recipe.tag}")
     return made
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory that is gone afterwards, also when buildah failed and left its layers mounted in it."""
+    with tempfile.TemporaryDirectory(prefix="build-", dir=cache()) as name:
+        try:
+            yield Path(name)
+        finally:
+            below = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+            for mount in sorted((each for each in below if each.startswith(f"{name}/")), reverse=True):
+                run("umount", mount)
 
 
 def driver(directory: Path) -> str:

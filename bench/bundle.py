@@ -1,0 +1,125 @@
+"""What the floors need of the outside: a root file system, a bundle for the runtime, a network to be reached on."""
+
+import ctypes
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000
+
+
+class Blob(msgspec.Struct):
+    digest: str
+
+
+class Index(msgspec.Struct):
+    manifests: list[Blob]
+
+
+class Manifest(msgspec.Struct):
+    config: Blob
+    layers: list[Blob]
+
+
+class Process(msgspec.Struct, rename="pascal"):
+    entrypoint: list[str] = []
+    cmd: list[str] = []
+    env: list[str] = []
+    working_dir: str = "/"
+    exposed_ports: dict[str, object] = {}
+
+
+class Config(msgspec.Struct):
+    config: Process
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """An image as a directory, and what its config says of the program."""
+
+    root: Path
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    port: int
+
+
+def unpack(archive: Path, into: Path) -> Unpacked:
+    """Lays the layers of an OCI archive over each other in `into`. The images measured here have no whiteouts."""
+    blobs, root = into / "oci", into / "rootfs"
+    with tarfile.open(archive) as tar:
+        tar.extractall(blobs, filter="data")
+
+    def blob(one: Blob) -> Path:
+        return blobs / "blobs" / one.digest.replace(":", "/")
+
+    index = msgspec.json.decode((blobs / "index.json").read_bytes(), type=Index)
+    manifest = msgspec.json.decode(blob(index.manifests[0]).read_bytes(), type=Manifest)
+    process = msgspec.json.decode(blob(manifest.config).read_bytes(), type=Config).config
+    root.mkdir()
+    for layer in manifest.layers:
+        run("tar", "--extract", "--gzip", "--file", str(blob(layer)), "--directory", str(root))
+    port = next((int(each.partition("/")[0]) for each in process.exposed_ports), 9000)
+    argv = (*process.entrypoint, *process.cmd)
+    return Unpacked(root, argv, tuple(process.env), process.working_dir or "/", port)
+
+
+def write_bundle(directory: Path, image: Unpacked, network: Path) -> Path:
+    """The runtime's own default spec, with the image's program in it and `network` as its namespace."""
+    directory.mkdir()
+    run("runc", "spec", "--bundle", str(directory))
+    spec = json.loads((directory / "config.json").read_text())
+    spec["process"] |= {"terminal": False, "args": image.argv, "env": image.env, "cwd": image.cwd}
+    spec["root"] = {"path": str(image.root), "readonly": True}
+    for namespace in spec["linux"]["namespaces"]:
+        if namespace["type"] == "network":
+            namespace["path"] = str(network)
+    (directory / "config.json").write_text(json.dumps(spec))
+    return directory
+
+
+@contextmanager
+def networks(prefix: str, count: int) -> Iterator[list[Path]]:
+    """Network namespaces with nothing but loopback in them."""
+    names = [f"{prefix}-{number}" for number in range(count)]
+    try:
+        for name in names:
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        yield [Path("/run/netns") / name for name in names]
+    finally:
+        for name in names:
+            run("ip", "netns", "delete", name, check=False)
+
+
+@contextmanager
+def reachable(name: str, host: str, inside: str) -> Iterator[Path]:
+    """A network namespace reached from this machine at the address `inside`; both are /30 neighbours."""
+    with networks(name, 1) as [path]:
+        run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", path.name)
+        run("ip", "address", "add", f"{host}/30", "dev", name)
+        run("ip", "link", "set", name, "up")
+        run("ip", "-n", path.name, "address", "add", f"{inside}/30", "dev", "eth0")
+        run("ip", "-n", path.name, "link", "set", "eth0", "up")
+        yield path
+
+
+def enter_network(path: Path) -> None:
+    """Moves the calling process into a network namespace. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if libc.setns(descriptor, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"setns {path}")
+
+
+def run(*command: str, check: bool = True) -> None:
+    """Raises: subprocess.SubprocessError."""
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, check=check, timeout=60, stdin=quiet, stdout=quiet, stderr=quiet)
