@@ -67,7 +67,7 @@ class Platform:
     def cli(self, *words: str, check: bool = True, stdin: str | bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run the `sampan` command against this platform."""
         done = subprocess.run(
-            [sys.executable, "-m", "sampan.cli", *words],
+            [str(Path(sys.executable).with_name("sampan")), *words],
             env={**os.environ, "SAMPAN_STATE": str(self.state), "NO_COLOR": "1", "COLUMNS": "160"},
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,

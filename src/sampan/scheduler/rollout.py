@@ -57,7 +57,7 @@ class Rollouts:
         self._images = images
         self._scheduler = scheduler
         self._announce = announce
-        self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._working: set[tuple[str, int]] = set()
         self._progress: dict[str, dict[str, PullProgress]] = {}
 
     async def load(self) -> None:
@@ -99,9 +99,8 @@ class Rollouts:
         for pending in await self._catalog.pending():
             key = (pending.function, pending.revision)
             if key not in self._working:
-                task = group.create_task(self._roll_out(pending))
-                self._working[key] = task
-                task.add_done_callback(lambda _, key=key: self._working.pop(key, None))
+                self._working.add(key)
+                group.create_task(self._roll_out(pending))
 
     async def _roll_out(self, pending: PendingRevision) -> None:
         function, revision = pending.function, pending.revision
@@ -124,6 +123,7 @@ class Rollouts:
             log.info("revision withdrawn", function=function, revision=revision)  # deleted meanwhile
         finally:
             self._progress.pop(function, None)
+            self._working.discard((function, revision))
 
     async def _warm(self, version: Version, count: int) -> None:
         try:

@@ -90,8 +90,8 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             settings.scheduler.drain_grace,
         )
         rollouts = Rollouts(catalog, catalog.changes.subscribe, engine.images, scheduler, gateways.route_changed)
-        operations = Operations(settings, engine, scheduler, rollouts, session)
-        api = app(catalog, operations, rollouts, operations, operations, settings)
+        operations = Operations(settings, engine, scheduler)
+        api = app(catalog, scheduler, rollouts, operations, operations, settings)
         await rollouts.load()
         async with asyncio.TaskGroup() as group:
             group.create_task(scheduler.run())

@@ -2,8 +2,10 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 from sampan.engine import remote
+from sampan.engine.node.containerd import Containerd
 from sampan.engine.node.images import NodeImages
 from sampan.engine.node.node import NodeEngine
 from sampan.serve import role
@@ -23,18 +25,20 @@ def run(settings: Settings) -> None:
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         socket = settings.engine.containerd or str(layout.containerd_socket)
-        async with (
-            NodeImages(socket, settings.platform.realm) as images,
-            NodeEngine(
-                settings.engine,
-                settings.platform.realm,
-                layout.sandboxd_run,
-                layout.sandboxd_state,
-                group,
-                (settings.gateway.port,),
-                images,
-            ) as engine,
-        ):
+        containerd = Containerd(socket, f"sampan-{settings.platform.realm}")
+        in_use: Callable[[], frozenset[str]] = frozenset
+        images = NodeImages(containerd, lambda: in_use())
+        engine = NodeEngine(
+            settings.engine,
+            settings.platform.realm,
+            layout.sandboxd_run,
+            layout.sandboxd_state,
+            group,
+            (settings.gateway.port,),
+            images,
+        )
+        in_use = engine.digests_in_use
+        async with containerd, engine:
             server = await remote.serve(layout.engine_socket, engine, group)
             role.ready()
             sign = await asked
