@@ -217,3 +217,21 @@ def test_an_answer_packed_wrongly_is_no_crash(server: Loopback, client: Client) 
     server.script["GET", f"{ROOT}/web"] = Answer(200, b"not gzip", {"content-encoding": "gzip"})
     with pytest.raises(Unreachable):
         client.get_function("web")
+
+
+def test_instances_go_on_behind_the_last_id(server: Loopback, client: Client) -> None:
+    def instance(number: int) -> dict[str, object]:
+        return {
+            "instanceId": f"c-{number}",
+            "versionId": "0",
+            "qualifier": "LATEST",
+            "status": "Running",
+            "createdTimeMs": 1,
+        }
+
+    pages = [[instance(1), instance(2)], [instance(3)]]
+    server.script["GET", f"{ROOT}/web/instances"] = [
+        Answer(200, {"instances": page, "requestId": "1"}) for page in pages
+    ]
+    assert [each.instance_id for each in client.list_instances("web", page_size=2)] == ["c-1", "c-2", "c-3"]
+    assert [each.query.get("startKey") for each in server.asked] == [None, "c-2"]

@@ -196,7 +196,7 @@ def instances(
 ) -> None:
     """List a function's instances."""
     with session(context).client() as client:
-        found = client.list_instances(name, qualifier)
+        found = tuple(client.list_instances(name, qualifier))
     if output is Output.JSON:
         json(found)
         return

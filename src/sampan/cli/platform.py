@@ -111,11 +111,15 @@ def since(moment: str | float) -> str:
 
 
 def _platform(told: "PlatformStatus") -> None:
+    heading("Platform")
+    known = {"version": told.version, "functions": told.functions, "instances": told.instances, **told.platform}
+    fields([(name, value if isinstance(value, str) else _written(value)) for name, value in known.items()])
+
+
+def _written(value: object) -> str:
     import msgspec
 
-    heading("Platform")
-    known = msgspec.to_builtins(told)
-    fields([(name, str(value)) for name, value in known.items() if not isinstance(value, dict | list)])
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def _settings(

@@ -141,7 +141,7 @@ def as_it_was(version: shapes.Function) -> shapes.UpdateFunctionInput:
             command=container.command or (),
             entrypoint=container.entrypoint or (),
             port=container.port,
-            health_check_config=container.health_check_config,
+            health_check_config=container.health_check_config or shapes.HealthCheckConfig(),
         ),
         cpu=version.cpu,
         memory_size=version.memory_size,

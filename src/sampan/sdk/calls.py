@@ -250,11 +250,16 @@ def delete_scaling(name: str, qualifier: str | None = None) -> Call[None]:
     return _none(at("DeleteScalingConfig", name, qualifier=qualifier))
 
 
-def list_instances(name: str, qualifier: str | None = None) -> Call[tuple[shapes.InstanceInfo, ...]]:
-    """The function's instances."""
-    return _call(
-        at("ListInstances", name, qualifier=qualifier), lambda reply: read(reply, shapes.Instances).instances
-    )
+def list_instances(
+    token: str, name: str, qualifier: str | None = None, page_size: int = 100
+) -> Call[Page[shapes.InstanceInfo]]:
+    """The function's instances. The API names no next page here, but goes on behind an id."""
+
+    def decode(reply: Reply) -> Page[shapes.InstanceInfo]:
+        found = read(reply, shapes.Instances).instances
+        return Page(found, found[-1].instance_id if len(found) == page_size else "")
+
+    return _call(at("ListInstances", name, qualifier=qualifier, limit=page_size, startKey=token), decode)
 
 
 # ── tags and regions ──────────────────────────────────────────────────────────────────────────────────

@@ -60,7 +60,7 @@ class Operations:
     get_scaling = Method(calls.get_scaling)
     delete_scaling = Method(calls.delete_scaling)
 
-    list_instances = Method(calls.list_instances)
+    list_instances = Listing(calls.list_instances)
     tag = Method(calls.tag)
     untag = Method(calls.untag)
     list_tags = Listing(calls.list_tags)

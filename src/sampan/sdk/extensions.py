@@ -74,6 +74,7 @@ class StartFailure(Told, frozen=True):
     message: str
     log_tail: str = ""
     exit_code: int | None = None
+    version: str = ""
     time: str = ""
 
 
@@ -111,6 +112,7 @@ class PlatformStatus(Told, frozen=True):
     version: str = ""
     functions: int | None = None
     instances: int | None = None
+    platform: dict[str, object] = {}  # what the platform's parts tell of themselves
 
 
 def status() -> Call[PlatformStatus]:
