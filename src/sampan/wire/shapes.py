@@ -446,7 +446,7 @@ def read(body: bytes | str, shape: type[S], what: str = "body") -> S:
         raise InvalidArgument(what, "something that cannot be read", f"a JSON object ({error})") from error
 
 
-def write(shape: Shape) -> bytes:
+def write(shape: msgspec.Struct) -> bytes:
     """As JSON, without the members that are `None`."""
     return _encoder.encode(shape)
 
