@@ -345,6 +345,7 @@ async def test_pulling_an_unchanged_image_again_reads_its_manifest_and_nothing_e
         await push(hub, "web", [text("a", "1")])
         first = await images.pull(f"{hub.host}/web:1", None)
         blobs = hub.requests("GET", "/blobs/")
+        assert blobs == 2
         assert await images.pull(f"{hub.host}/web:1", None) == first
         assert hub.requests("GET", "/blobs/") == blobs
 

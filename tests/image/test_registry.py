@@ -300,7 +300,8 @@ async def test_a_lost_upload_is_begun_anew() -> None:
         if request.method == "POST":
             uploads += 1
             stored.clear()
-            return web.Response(status=202, headers={"Location": f"/up/{uploads}?_state=a%2Fb"})
+            return web.Response(status=202, headers={"Location": f"/up/{uploads}?_state=a%2Bb"})
+        assert request.query["_state"] == "a+b"
         sent = await request.content.read()
         if request.method == "PATCH" and uploads == 1:
             return web.Response(status=404)

@@ -211,9 +211,7 @@ class Registry:
         headers = {"Content-Type": "application/octet-stream"}
         async with (
             asyncio.timeout(self._patience.silence + len(piece) / SLOWEST),
-            self._at.ask(
-                "PUT", upload.update_query({"digest": digest}), _push(repository), headers, piece
-            ) as answer,
+            self._at.ask("PUT", _with_digest(upload, digest), _push(repository), headers, piece) as answer,
         ):
             await self._expect_upload(answer, {201, 204}, repository)
 
@@ -268,6 +266,11 @@ def _pull(repository: str) -> str:
 
 def _push(repository: str) -> str:
     return f"repository:{repository}:pull,push"
+
+
+def _with_digest(upload: URL, digest: str) -> URL:
+    """What the registry wrote into the place is its own, so it is not encoded anew."""
+    return URL(f"{upload}{'&' if upload.raw_query_string else '?'}digest={digest}", encoded=True)
 
 
 def _location(answer: aiohttp.ClientResponse) -> URL:
