@@ -239,8 +239,10 @@ def sampan(*arguments: str, shown: bool = True) -> None:
             [str(SAMPAN), "--state", str(STATE), *arguments],
             check=True, timeout=COMMAND_DEADLINE, stdin=subprocess.DEVNULL, env={**os.environ, **width},
         )  # fmt: skip
-    except (subprocess.SubprocessError, OSError) as error:
-        raise DemoFailed(f"sampan {shlex.join(arguments)}: {error}") from error
+    except subprocess.CalledProcessError as error:
+        raise DemoFailed(f"`sampan {shlex.join(arguments)}` ended with {error.returncode}") from error
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise DemoFailed(f"`sampan {shlex.join(arguments)}`: {error}") from error
 
 
 def begin(port: int, registry_port: int) -> None:
