@@ -205,7 +205,8 @@ class Leases:
         self._say(refuse.version)
 
     def held(self) -> tuple[Grant, ...]:
-        return tuple(instance.grant for instance in self._instances.values() if not instance.leaving)
+        """Also those that drain: requests are in them, so nobody may freeze or end them yet."""
+        return tuple(instance.grant for instance in self._instances.values() if not instance.lost)
 
     def reconnected(self) -> None:
         """Control is there (again) and knows which leases are held: say what it cannot know yet."""

@@ -32,10 +32,15 @@ class Gateway:
         api_socket: Path,
         name: str,
         extra_listen: tuple[str, ...] = (),
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
-        """extra_listen: further `host:port` to listen on, or a host, for the port of the settings."""
+        """extra_listen: further `host:port` to listen on, or a host, for the port of the settings.
+
+        listeners: sockets that listen already; with these, no address of the settings is bound.
+        """
         self._settings = limits
         self._extra = extra_listen
+        self._listeners = listeners
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,7 +64,9 @@ class Gateway:
         """Listen, and begin to look for control. Raises: OSError when an address cannot be had."""
         loop = asyncio.get_running_loop()
         try:
-            for host, port in self._places():
+            for listener in self._listeners:
+                self._servers.append(await loop.create_server(self._accept, sock=listener, backlog=BACKLOG))
+            for host, port in () if self._listeners else self._places():
                 self._servers.append(
                     await loop.create_server(self._accept, host, port, reuse_port=True, backlog=BACKLOG)
                 )

@@ -17,7 +17,7 @@ def run(settings: Settings, name: str, descriptors: list[int]) -> None:
     role.become(name, settings, unprivileged=True)
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
-        gateway = Gateway(settings.gateway, layout.link_socket, layout.api_socket, name, listeners)
+        gateway = Gateway(settings.gateway, layout.link_socket, layout.api_socket, name, listeners=listeners)
         await gateway.start()
         role.ready()
         await asked
