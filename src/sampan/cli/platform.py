@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sampan.cli.options import OutputOption, pairs
-from sampan.cli.screen import Cell, Output, ago, fields, heading, json, state, table
+from sampan.cli.screen import Cell, Output, ago, fields, heading, json, say, state, table
 from sampan.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def down(
     """Stop the platform. Functions and images are kept."""
     from sampan.serve.up import down as stop
 
-    raise typer.Exit(stop(_settings(session(context), state_dir, config, set_), keep_sandboxes, timeout))
+    code = stop(_settings(session(context), state_dir, config, set_), keep_sandboxes, timeout)
+    if code == 0:
+        say("the platform is down", style="dim")
+    raise typer.Exit(code)
 
 
 def status(

@@ -94,7 +94,6 @@ BY_STATUS: Mapping[int, type[ApiError]] = {
 
 BY_CODE: Mapping[str, type[ApiError]] = {
     "PreconditionFailed": Conflict,  # shares 412 with the failed starts
-    "ImageNotFound": StartFailed,
 }
 
 
