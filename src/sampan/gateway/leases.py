@@ -135,9 +135,10 @@ class Leases:
                 self._let_go(instance)
             return
         pool = self._pool(instance.grant.version)
-        pool.free[instance.grant.instance] = instance
-        pool.free.move_to_end(instance.grant.instance)
-        self._serve_waiters(pool)
+        if instance.busy < instance.slots:  # not so after a grant of fewer slots than are in use
+            pool.free[instance.grant.instance] = instance
+            pool.free.move_to_end(instance.grant.instance)
+            self._serve_waiters(pool)
         if not instance.busy:
             self._rest(instance)
 

@@ -1,0 +1,295 @@
+"""Leases in virtual time: slots are never oversold, waiters are served in turn, every waiter ends."""
+
+import asyncio
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from sampan.gateway.leases import Leases, Slot
+from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, ServedVersion, Up, Want
+from sampan.model.errors import NoCapacity, SampanError, Throttled
+from sampan.model.names import InstanceId, version_key
+
+KEY = version_key("web", "LATEST", 1)
+VERSION = ServedVersion(KEY, "web", "LATEST", 1, 3.0, 512, "", 1.0, 10.0)
+pytestmark = pytest.mark.looptime
+
+
+class Desk:
+    """Leases, and what they said."""
+
+    def __init__(self, queue_length: int = 1000) -> None:
+        self.said: list[Up] = []
+        self.up = True
+        self.leases = Leases(self.said.append, lambda: self.up, queue_length, 8192)
+        self.leases.learn({KEY: VERSION.freeze_delay})
+
+    def grant(self, name: str, slots: int = 1) -> None:
+        self.leases.grant(Grant(InstanceId(name), KEY, "127.0.0.1", 1, slots))
+
+    def wait(self) -> "asyncio.Task[Slot]":
+        loop = asyncio.get_running_loop()
+        return loop.create_task(self.leases.wait(VERSION, loop.time() + VERSION.queue_wait))
+
+    def wants(self) -> list[int]:
+        return [message.waiting for message in self.said if isinstance(message, Want)]
+
+    def given_back(self) -> list[str]:
+        return [message.instance for message in self.said if isinstance(message, GiveBack)]
+
+
+async def test_the_instance_used_last_is_used_next() -> None:
+    desk = Desk()
+    desk.grant("a")
+    desk.grant("b")
+    first, second = desk.leases.take(VERSION), desk.leases.take(VERSION)
+    assert first is not None
+    assert second is not None
+    assert desk.leases.take(VERSION) is None
+    for slot in (first, second):
+        with slot:
+            pass
+    again = desk.leases.take(VERSION)
+    assert again is not None
+    assert again.instance is second.instance
+
+
+async def test_waiters_are_served_in_turn_and_wants_are_said_once_a_turn() -> None:
+    desk = Desk()
+    waiting = [desk.wait() for _ in range(3)]
+    await asyncio.sleep(0.1)
+    assert desk.wants() == [3]
+    desk.grant("a")
+    await asyncio.sleep(0.1)
+    assert [task.done() for task in waiting] == [True, False, False]
+    assert desk.wants() == [3, 2]
+    for n in (0, 1, 2):
+        with await waiting[n]:
+            pass
+        await asyncio.sleep(0.1)
+    assert desk.wants() == [3, 2, 1, 0]
+
+
+async def test_a_wait_has_an_end() -> None:
+    desk = Desk()
+    with pytest.raises(NoCapacity, match="10 seconds"):
+        await desk.wait()
+    assert asyncio.get_running_loop().time() == pytest.approx(10.0, abs=0.1)
+    await asyncio.sleep(0.1)
+    assert desk.wants() == [1, 0]
+
+
+async def test_a_queue_has_an_end() -> None:
+    desk = Desk(queue_length=2)
+    tasks = [desk.wait() for _ in range(3)]
+    await asyncio.sleep(0.1)
+    assert isinstance(tasks[2].exception(), Throttled)
+    desk.leases.refuse(Refuse(KEY, throttled="enough"))
+    results = await asyncio.gather(*tasks[:2], return_exceptions=True)
+    assert all(isinstance(result, Throttled) for result in results)
+
+
+async def test_an_idle_lease_is_given_back_after_the_freeze_delay() -> None:
+    desk = Desk()
+    desk.grant("a")
+    await asyncio.sleep(0.9)
+    slot = desk.leases.take(VERSION)
+    assert slot is not None
+    with slot:
+        await asyncio.sleep(5)
+    assert not desk.given_back()
+    await asyncio.sleep(0.9)
+    assert not desk.given_back()
+    await asyncio.sleep(0.3)
+    assert desk.given_back() == ["a"]
+    assert desk.leases.take(VERSION) is None
+
+
+async def test_no_lease_is_given_back_while_nobody_could_grant_it_again() -> None:
+    desk = Desk()
+    desk.grant("a")
+    desk.up = False
+    await asyncio.sleep(30)
+    assert not desk.given_back()
+    desk.up = True
+    await asyncio.sleep(2)
+    assert desk.given_back() == ["a"]
+
+
+async def test_a_slot_given_to_a_waiter_that_was_cancelled_in_that_turn_is_not_lost() -> None:
+    desk = Desk()
+    task = desk.wait()
+    await asyncio.sleep(0.1)
+    desk.grant("a")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert desk.leases.take(VERSION) is not None
+
+
+async def test_a_lost_instance_is_told_once_even_if_control_was_away() -> None:
+    desk = Desk()
+    desk.grant("a", slots=2)
+    desk.up = False
+    slot = desk.leases.take(VERSION)
+    assert slot is not None
+    with slot as instance:
+        desk.leases.lose(instance, "timed out", replace=True)
+        desk.leases.lose(instance, "again")
+    assert desk.leases.held() == ()
+    assert not desk.said
+    desk.up = True
+    desk.leases.reconnected()
+    assert desk.said == [Lost(InstanceId("a"), "timed out", True)]
+
+
+async def test_a_regranted_instance_keeps_count_of_what_is_still_in_it() -> None:
+    desk = Desk()
+    desk.grant("a", slots=2)
+    slot = desk.leases.take(VERSION)
+    assert slot is not None
+    with slot as instance:
+        desk.leases.lose(instance, "broke a connection")
+        desk.grant("a", slots=2)
+        assert desk.leases.take(VERSION) is not None
+        assert desk.leases.take(VERSION) is None
+    assert desk.leases.take(VERSION) is not None
+
+
+class Promises(RuleBasedStateMachine):
+    """Any order of grants, waits, ends and losses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.desk = self.run(self._desk())
+        self.slots: dict[str, int] = {}
+        self.held: list[Slot] = []
+        self.waiting: list[asyncio.Task[Slot]] = []
+        self.gone: set[str] = set()
+
+    async def _desk(self) -> Desk:
+        desk = Desk()
+        desk.leases.learn({KEY: 3600.0})
+        return desk
+
+    def run(self, work):  # type: ignore[no-untyped-def]
+        return self.runner.run(work)
+
+    async def _turn(self) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        served = [task for task in self.waiting if task.done() and not task.cancelled() and not task.exception()]
+        assert served == self.waiting[: len(served)], "somebody was served out of turn"
+        self.held += [task.result() for task in served]
+        self.waiting = [task for task in self.waiting if not task.done()]
+
+    @rule(name=st.sampled_from("abc"), slots=st.integers(1, 3))
+    def grant(self, name: str, slots: int) -> None:
+        async def act() -> None:
+            self.desk.grant(name, slots)
+            self.slots[name] = slots
+            await self._turn()
+
+        self.run(act())
+
+    @rule()
+    def take_or_wait(self) -> None:
+        async def act() -> None:
+            slot = self.desk.leases.take(VERSION)
+            if slot is not None:
+                assert not self.waiting, "somebody jumped the queue"
+                self.held.append(slot)
+            else:
+                self.waiting.append(self.desk.wait())
+            await self._turn()
+
+        self.run(act())
+
+    @rule(at=st.integers(0, 20))
+    def end(self, at: int) -> None:
+        async def act() -> None:
+            if self.held:
+                self.desk.leases.release(self.held.pop(at % len(self.held)).instance)
+            await self._turn()
+
+        self.run(act())
+
+    @rule(at=st.integers(0, 20))
+    def cancel(self, at: int) -> None:
+        async def act() -> None:
+            if self.waiting:
+                task = self.waiting.pop(at % len(self.waiting))
+                task.cancel()
+                await asyncio.wait([task])
+            await self._turn()
+
+        self.run(act())
+
+    @rule(name=st.sampled_from("abc"), how=st.sampled_from(["revoke", "gone", "lose"]))
+    def leave(self, name: str, how: str) -> None:
+        async def act() -> None:
+            leases, id_ = self.desk.leases, InstanceId(name)
+            match how:
+                case "revoke":
+                    leases.revoke(Revoke(id_))
+                case "gone":
+                    leases.gone(Gone(id_))
+                case _:
+                    for slot in self.held:
+                        if slot.instance.grant.instance == id_:
+                            leases.lose(slot.instance, "test")
+            await self._turn()
+
+        self.run(act())
+
+    @rule()
+    def refuse(self) -> None:
+        async def act() -> None:
+            self.desk.leases.refuse(Refuse(KEY, no_capacity="memory"))
+            await asyncio.sleep(0)
+            results = await asyncio.gather(*self.waiting, return_exceptions=True)
+            assert all(isinstance(result, SampanError) for result in results)
+            self.waiting = []
+            await self._turn()
+
+        self.run(act())
+
+    @invariant()
+    def a_free_slot_and_a_waiter_never_meet(self) -> None:
+        pool = self.desk.leases._pools.get(KEY)
+        assert pool is None or not (pool.free and pool.waiters)
+        assert pool is None or len(pool.waiters) == len(self.waiting)
+
+    @invariant()
+    def nothing_is_oversold(self) -> None:
+        busy: dict[int, int] = {}
+        for slot in self.held:
+            busy[id(slot.instance)] = busy.get(id(slot.instance), 0) + 1
+            assert slot.instance.busy == sum(held.instance is slot.instance for held in self.held)
+        pool = self.desk.leases._pools.get(KEY)
+        for instance in pool.free.values() if pool else ():
+            assert instance.busy < instance.slots
+            assert not instance.leaving
+
+    @invariant()
+    def control_knows_how_many_wait(self) -> None:
+        wants = self.desk.wants()
+        assert (wants[-1] if wants else 0) == len(self.waiting)
+
+    def teardown(self) -> None:
+        async def act() -> None:
+            for task in self.waiting:
+                task.cancel()
+            await asyncio.gather(*self.waiting, return_exceptions=True)
+            self.desk.leases.close()
+
+        self.run(act())
+        self.runner.close()
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPromises.pytestmark = []
