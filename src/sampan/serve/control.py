@@ -75,7 +75,8 @@ async def _serve(settings: Settings, layout: Layout) -> None:
     database = Database(sqlite_url(layout.database))
     catalog = Catalog(database, defaults(settings))
     platform = settings.platform
-    async with RemoteEngine(layout.engine_socket) as engine, aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
+        engine = RemoteEngine(layout.engine_socket)
         gateways = Gateways(engine, catalog.routes, lambda records: None)
         hooks = Hooks(engine, session, platform.account, platform.region)
         scheduler = Scheduler(
@@ -120,6 +121,8 @@ async def _serve_api(api: Starlette, path: Path) -> None:
         lifespan="off",
         access_log=False,
         loop="none",
+        http="httptools",
+        ws="none",
         server_header=False,
     )
     await _ApiServer(config).serve()

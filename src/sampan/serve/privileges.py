@@ -1,6 +1,7 @@
 """Becoming nobody in particular, and not outliving one's parent."""
 
 import ctypes
+import importlib
 import os
 import pkgutil
 import pwd
@@ -34,18 +35,27 @@ def ensure_user(name: str) -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
+LAZY = (
+    "aiosqlite",  # by SQLAlchemy, when an engine is made
+    "encodings.idna",  # by socket, on the first name that is looked up
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlite3",
+    "uvicorn.lifespan.off",  # by uvicorn, when its configuration is loaded
+    "uvicorn.protocols.http.httptools_impl",
+)
+"""What libraries import only when it is used: too late for us. tests/journeys/test_set_up.py fails without."""
+
+
 def import_everything() -> None:
     """Import every module of ours, so that nothing is left to import when the files can no longer be read.
 
     The installation may lie where only root may look (a checkout in a home directory).
     """
-    import encodings.idna  # looked up by name on first use
-    import importlib
-
+    for name in LAZY:
+        importlib.import_module(name)
     for module in pkgutil.walk_packages(sampan.__path__, "sampan."):
         if ".migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    assert encodings.idna
 
 
 def drop(uid: int, gid: int) -> None:

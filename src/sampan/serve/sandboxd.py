@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
 
 from sampan.engine import remote
 from sampan.engine.node.containerd import Containerd
@@ -26,8 +25,7 @@ def run(settings: Settings) -> None:
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         socket = settings.engine.containerd or str(layout.containerd_socket)
         containerd = Containerd(socket, f"sampan-{settings.platform.realm}")
-        in_use: Callable[[], frozenset[str]] = frozenset
-        images = NodeImages(containerd, lambda: in_use())
+        images = NodeImages(containerd, lambda: engine.digests_in_use())
         engine = NodeEngine(
             settings.engine,
             settings.platform.realm,
@@ -37,7 +35,6 @@ def run(settings: Settings) -> None:
             (settings.gateway.port,),
             images,
         )
-        in_use = engine.digests_in_use
         async with containerd, engine:
             server = await remote.serve(layout.engine_socket, engine, group)
             role.ready()

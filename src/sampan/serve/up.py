@@ -8,7 +8,6 @@ restarted, connections wait in the socket's queue instead of being refused.
 import asyncio
 import errno
 import fcntl
-import json
 import os
 import pwd
 import shutil
@@ -25,6 +24,7 @@ import msgspec
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
 from sampan.engine.node.network import door_address
+from sampan.sdk.config import Credentials, write_file
 from sampan.serve.child import Child, NeverReady, ProcessStatus
 from sampan.serve.foreign import REGISTRY_PROGRAM, port_accepts, socket_accepts, write_configs
 from sampan.serve.layout import Layout
@@ -205,18 +205,15 @@ async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -
         os.chown(file, uid, gid)
     registry = f"localhost:{settings.registry.port}" if settings.registry.enabled else ""
     host = settings.gateway.listen if settings.gateway.listen not in ("0.0.0.0", "::") else "127.0.0.1"
-    fields = {
-        "endpoint": f"http://{host}:{settings.gateway.port}",
-        "registry": registry,
-        "access_key_id": key.id,
-        "access_key_secret": key.secret,
-        "account": settings.platform.account,
-        "region": settings.platform.region,
-    }
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
-    fd = os.open(layout.credentials, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as credentials:
-        credentials.write(text)
+    credentials = Credentials(
+        endpoint=f"http://{host}:{settings.gateway.port}",
+        registry=registry,
+        access_key_id=key.id,
+        access_key_secret=key.secret,
+        account=settings.platform.account,
+        region=settings.platform.region,
+    )
+    write_file(layout.credentials, credentials)
     owner = int(os.environ.get("SUDO_UID", "0"))
     os.chown(layout.credentials, owner, pwd.getpwuid(owner).pw_gid)
 
