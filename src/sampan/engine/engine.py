@@ -157,7 +157,9 @@ class Images(Protocol):
 class Engine(Protocol):
     """Makes, keeps and ends sandboxes. The eight methods; their promises are at the top of this file."""
 
-    images: Images
+    @property
+    def images(self) -> Images:
+        """What sandboxes are made of."""
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Everything but the program's own start. Raises: StartFailed."""
