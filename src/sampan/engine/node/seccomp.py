@@ -12,28 +12,29 @@ from typing import Any
 
 import msgspec
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 PROFILE = Path("/usr/share/containers/seccomp.json")
 
 # New namespaces and mounts need no capability in a user namespace of one's own, which is the door to much of the
 # kernel; keyrings are not per namespace. Programs in a sandbox need none of these.
-_WITHHELD = frozenset(
-    (
-        "mount umount umount2 pivot_root unshare setns move_mount open_tree open_tree_attr fsopen fsconfig "
-        "fsmount fspick mount_setattr keyctl add_key request_key userfaultfd io_uring_setup io_uring_enter "
-        "io_uring_register clone clone3"
-    ).split(" ")
+_WITHHELD = _names(
+    "mount umount umount2 pivot_root unshare setns move_mount open_tree open_tree_attr fsopen fsconfig "
+    "fsmount fspick mount_setattr keyctl add_key request_key userfaultfd io_uring_setup io_uring_enter "
+    "io_uring_register clone clone3"
 )
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
 
 # Without a profile: everything but what reaches beyond a container.
-_DANGEROUS = frozenset(
-    (
-        "acct bpf clock_adjtime clock_settime create_module delete_module fanotify_init finit_module "
-        "get_kernel_syms get_mempolicy init_module ioperm iopl kcmp kexec_file_load kexec_load lookup_dcookie "
-        "mbind migrate_pages move_pages name_to_handle_at nfsservctl open_by_handle_at perf_event_open "
-        "process_madvise process_vm_readv process_vm_writev ptrace query_module quotactl quotactl_fd reboot "
-        "set_mempolicy settimeofday stime swapoff swapon _sysctl sysfs uselib vhangup vm86 vm86old"
-    ).split(" ")
+_DANGEROUS = _names(
+    "acct bpf clock_adjtime clock_settime create_module delete_module fanotify_init finit_module "
+    "get_kernel_syms get_mempolicy init_module ioperm iopl kcmp kexec_file_load kexec_load lookup_dcookie "
+    "mbind migrate_pages move_pages name_to_handle_at nfsservctl open_by_handle_at perf_event_open "
+    "process_madvise process_vm_readv process_vm_writev ptrace query_module quotactl quotactl_fd reboot "
+    "set_mempolicy settimeofday stime swapoff swapon _sysctl sysfs uselib vhangup vm86 vm86old"
 )
 
 _ARCHITECTURES = {"x86_64": ("amd64", "SCMP_ARCH_X86_64"), "aarch64": ("arm64", "SCMP_ARCH_AARCH64")}
