@@ -1,0 +1,21 @@
+"""One platform serves all journeys that do not break it; those that do bring their own (`running`)."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.platform import Platform, running
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    with running(Path(tempfile.mkdtemp(prefix="sampan-journeys-"))) as up:
+        yield up
+
+
+@pytest.fixture
+def own_state() -> Iterator[Path]:
+    """A short directory for a platform of a test's own; Unix sockets need short paths."""
+    yield Path(tempfile.mkdtemp(prefix="sampan-own-"))
