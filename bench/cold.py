@@ -90,11 +90,11 @@ def created() -> Iterator[Figure]:
 
 def frozen() -> Iterator[Figure]:
     """Calls that find a frozen instance."""
-    with platform("scheduler.freeze_delay=0.2", "scheduler.keepalive=300") as one:
+    with platform("scheduler.spares=0", "scheduler.freeze_delay=0.2", "scheduler.keepalive=300") as one:
         one.deploy("static", "static")
 
         def wake() -> float:
-            one.until("static", 1, "Frozen")
+            one.wait(one.frozen, "static: not frozen")
             return one.call("static")
 
         one.call("static")
@@ -133,16 +133,19 @@ def memory() -> Iterator[Figure]:
         one.command("deploy", "static", "--min", str(count))
         one.until("static", count)
         time.sleep(2)
-        each = (before - available()) / (count - 1) - sum(map(resident, programs("/static"))) / count
+        each = (before - available()) / (count - 1) - sum(map(resident, one.programs())) / count
         yield absolute("memory of an idle instance beyond its program", each, 2.0, "MiB")
 
 
 def warm() -> Iterator[Figure]:
     """A warm round trip through the gateway, beside the same to the instance's own port."""
-    with platform("scheduler.freeze_delay=60", "scheduler.keepalive=300") as one, ExitStack() as stack:
+    with (
+        platform("scheduler.spares=0", "scheduler.freeze_delay=60", "scheduler.keepalive=300") as one,
+        ExitStack() as stack,
+    ):
         one.deploy("static", "static")
         one.call("static")
-        [pid] = programs("/static")
+        [pid] = one.programs()
         inside = stack.enter_context(ThreadPoolExecutor(1))  # a thread of its own, because it changes its network
         inside.submit(enter_network, Path(f"/proc/{pid}/ns/net")).result()
 
@@ -153,18 +156,6 @@ def warm() -> Iterator[Figure]:
 
         beside, taken = turns(lambda: inside.submit(direct).result(), lambda: one.call("static"))
         yield ratio("warm round trip / direct to the instance", taken, beside, 4.0)
-
-
-def programs(path: str) -> list[int]:
-    """Process ids of programs that run `path` of their own root."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if (entry / "cmdline").read_bytes().split(b"\0")[0] == path.encode():
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
 
 
 def resident(pid: int) -> float:

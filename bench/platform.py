@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sampan import settings
 from sampan.sdk import Client
 from tests import images
 
@@ -29,6 +30,7 @@ class Platform:
     def __init__(self, state: Path, port: int, registry_port: int) -> None:
         self.port = port
         self._state = state
+        self._realm = settings.Platform(state=str(state)).realm
         self._registry = f"localhost:{registry_port}"
         self._client: Client | None = None
 
@@ -67,22 +69,39 @@ class Platform:
             raise Broken(f"{function}{path} answered {response.status}: {body[:300]!r}")
         return taken, response.headers
 
-    def states(self, function: str) -> list[str]:
-        """The state of each of the function's instances."""
+    def started(self, function: str) -> int:
+        """How many instances the function has whose program runs; spares are not counted."""
         if self._client is None:
             self._client = Client(state=self._state, environment={})
-        return [each.status for each in self._client.list_instances(function)]
+        return sum(each.status != "Creating" for each in self._client.list_instances(function))
 
-    def until(self, function: str, count: int, state: str | None = None) -> None:
-        """Waits for exactly `count` instances, all in `state` when one is named. Raises: Broken."""
+    def until(self, function: str, count: int) -> None:
+        """Waits for exactly `count` started instances. Raises: Broken."""
+        self.wait(lambda: self.started(function) == count, f"{function}: not {count} instances")
+
+    def wait(self, condition: Callable[[], bool], otherwise: str) -> None:
+        """Raises: Broken."""
         deadline = time.monotonic() + DEADLINE
-        seen: list[str] = []
-        while time.monotonic() < deadline:
-            seen = self.states(function)
-            if len(seen) == count and all(state in (None, each) for each in seen):
-                return
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Broken(f"{otherwise} after {DEADLINE:.0f} s")
             time.sleep(0.02)
-        raise Broken(f"{function}: waited for {count} instances {state or ''}, there are {seen}")
+
+    def programs(self) -> list[int]:
+        """Process ids in this platform's sandboxes."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"/sampan-{self._realm}/" in (entry / "cgroup").read_text():
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it ended meanwhile
+        return found
+
+    def frozen(self) -> bool:
+        """Whether this platform's sandboxes, if it has any, are all frozen."""
+        pids = self.programs()
+        return bool(pids) and all(_frozen(pid) for pid in pids)
 
     def close(self) -> None:
         if self._client is not None:
@@ -90,16 +109,28 @@ class Platform:
         self.command("down")
 
 
+def _frozen(pid: int) -> bool:
+    """By cgroup v1's freezer or cgroup2's own file, whichever this machine has."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines}
+        if "freezer" in paths:
+            return "FROZEN" in Path(f"/sys/fs/cgroup/freezer{paths['freezer']}/freezer.state").read_text()
+        return Path(f"/sys/fs/cgroup{paths['']}/cgroup.freeze").read_text().strip() == "1"
+    except OSError:
+        return False  # it ended meanwhile
+
+
 @contextmanager
-def platform(*settings: str) -> Iterator[Platform]:
+def platform(*given: str) -> Iterator[Platform]:
     """A running platform with these settings ("section.field=value"). Raises: Broken."""
     port, registry_port = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as directory:
         os.chmod(directory, 0o755)
         one = Platform(Path(directory) / "state", port, registry_port)
-        given = [word for each in settings for word in ("--set", each)]
+        options = [word for each in given for word in ("--set", each)]
         try:
-            one.command("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), *given)
+            one.command("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), *options)
             yield one
         finally:
             one.close()

@@ -114,7 +114,8 @@ class Demo:
         )
         begun = time.monotonic()
         with out.status("waiting"):
-            while self._client.list_instances("hello"):
+            # What is "Creating" now is a spare: made in advance, its program not started.
+            while any(each.status != "Creating" for each in self._client.list_instances("hello")):
                 if time.monotonic() - begun > KEEPALIVE + 30:
                     raise DemoFailed("instances of hello are still there")
                 time.sleep(0.2)

@@ -19,7 +19,8 @@ def manifest(path: Path) -> dict[str, list[dict[str, int]]]:
             return file.read()
 
         digest = json.loads(member("index.json"))["manifests"][0]["digest"]
-        return json.loads(member(f"blobs/{digest.replace(':', '/')}"))
+        found: dict[str, list[dict[str, int]]] = json.loads(member(f"blobs/{digest.replace(':', '/')}"))
+        return found
 
 
 def test_a_changed_file_makes_another_image(tmp_path: Path) -> None:
