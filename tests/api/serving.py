@@ -43,6 +43,9 @@ class Rooms:
     def counts(self, version):
         return self.instance_counts.get(version, 0)
 
+    async def caught_up(self) -> None:
+        """Nobody has to be told."""
+
     async def ready(self, versions):
         self.shifted.append(versions)
         if self.not_ready:

@@ -38,6 +38,9 @@ class Platform:
     def counts(self, version: VersionKey) -> int:
         return 1
 
+    async def caught_up(self) -> None:
+        """Nobody has to be told."""
+
     async def ready(self, versions: list[VersionKey]) -> None:
         """All are."""
 

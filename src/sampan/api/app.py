@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from urllib.parse import parse_qsl, unquote
 
 from starlette.applications import Starlette
@@ -35,6 +36,7 @@ from sampan.wire import errors, operations, shapes, signature
 
 MAX_BODY = 8 << 20  # bytes; far above any configuration FC allows
 BODY_TIMEOUT = 30.0  # seconds for a whole body to arrive
+TOLD = 5.0  # seconds a change may take to reach the gateways before its call is answered all the same
 OWN = "/sampan/v1/"
 
 Endpoint = Callable[[Call], Awaitable[Reply]]
@@ -139,7 +141,12 @@ class Api:
         if not hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), digest.encode("latin-1")):
             raise SignatureMismatch
         query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True)))  # the first of a name counts
-        return await endpoint(Call(self._platform, request_id, params, query, body))
+        reply = await endpoint(Call(self._platform, request_id, params, query, body))
+        if request.method != "GET":  # who changed something finds it changed with the next call
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOLD):
+                    await self._platform.shifts.caught_up()
+        return reply
 
     async def _authenticate(self, request: Request, raw_path: str, raw_query: str) -> str:
         """The body's hash, as signed."""

@@ -35,6 +35,9 @@ class Shifts(Protocol):
     async def ready(self, versions: list[VersionKey]) -> None:
         """Returns once calls may be sent to them. Raises: StartFailed."""
 
+    async def caught_up(self) -> None:
+        """Returns once the gateways have been told all that the catalog was told so far."""
+
     def progress(self, function: str) -> list[PullProgress]:
         """How far the image of a pending revision has come."""
 

@@ -7,6 +7,7 @@ output is between them, as long as one invocation at a time is under way.
 
 import asyncio
 import re
+import time
 from datetime import UTC, datetime
 from operator import itemgetter
 
@@ -98,7 +99,7 @@ class Output:
         self._position = position
         self._cut = position < 0  # the first line may have lost its beginning
         self._begun = b""
-        self._time = 0  # of the newest mark
+        self._time = time.time_ns()  # of the newest mark; where there is none, when it was read
         self._invocations: dict[str, None] = {}
         self._ended = False
 
@@ -147,7 +148,7 @@ class Output:
         if marks:
             self._time = marks[0][1]
 
-    def _line(self, data: bytes, time: int) -> Timed:
+    def _line(self, data: bytes, at: int) -> Timed:
         text = data.rstrip(b"\r").decode(errors="replace")
         frame = _FRAME.match(text) if self._stream is Stream.STDOUT else None
         if frame is not None and frame[1] == "Start":
@@ -155,8 +156,8 @@ class Output:
         request = frame[2] if frame else next(iter(self._invocations)) if len(self._invocations) == 1 else ""
         if frame is not None and frame[1] == "End":
             self._invocations.pop(frame[2], None)
-        line = LogLine(_moment(time), self._instance, self._version, self._stream.value, request, text)
-        return time, line
+        line = LogLine(_moment(at), self._instance, self._version, self._stream.value, request, text)
+        return at, line
 
 
 def _moment(nanoseconds: int) -> str:

@@ -25,6 +25,11 @@ class Subscription:
         del self._names[name]
         return name
 
+    @property
+    def waiting(self) -> bool:
+        """Some have changed and were not handed out yet."""
+        return bool(self._names)
+
     def add(self, function: str) -> None:
         self._names[function] = None
         self._some.set()

@@ -7,10 +7,11 @@ Which revisions are pending is a row in the catalog, so a restart goes on where 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from sampan.catalog.changes import Subscription
 from sampan.catalog.plans import FunctionPlan, PendingRevision
 from sampan.engine.engine import Images
 from sampan.link.messages import FunctionRoute
@@ -24,6 +25,7 @@ from sampan.telemetry.logs import Log
 
 MOST_WARMED = 4  # instances of a new version that are made ready before it gets traffic, at most
 PATIENCE = 150.0  # seconds for them; the start's own limit strikes first
+COLLECT = 60.0  # seconds between collections of unused images
 
 log = Log("rollout")
 
@@ -47,13 +49,15 @@ class Rollouts:
     def __init__(
         self,
         catalog: Catalog,
-        changes: Callable[[], AsyncIterator[str]],
+        changes: Subscription,
         images: Images,
         scheduler: Scheduler,
         announce: Callable[[str, FunctionRoute | None], None],
     ) -> None:
         self._catalog = catalog
-        self._changes = changes
+        self._changed = changes
+        self._following = False
+        self._followed = asyncio.Event()
         self._images = images
         self._scheduler = scheduler
         self._announce = announce
@@ -68,12 +72,20 @@ class Rollouts:
     async def run(self) -> None:
         """Follow the catalog until cancelled."""
         async with asyncio.TaskGroup() as group:
-            changes = self._changes()
+            group.create_task(self._collect())
             await self._begin(group)
-            async for function in changes:
+            async for function in self._changed:
+                self._following = True
                 await self._follow(function)
+                self._following = False
+                self._followed.set()
                 await self._begin(group)
-                await self._images.retain(await self._catalog.retained_images())
+
+    async def caught_up(self) -> None:
+        """Return once every change that the catalog has told of has been announced."""
+        while self._following or self._changed.waiting:
+            self._followed.clear()
+            await self._followed.wait()
 
     def progress(self, function: str) -> list[PullProgress]:
         """How far the image of a pending revision has come, a row per layer."""
@@ -94,6 +106,13 @@ class Rollouts:
         """A function changed: tell the scheduler first, so that a fleet is there before it is wanted."""
         self._scheduler.post(_planned(function, await self._catalog.plan(function)))
         self._announce(function, await self._catalog.route(function))
+
+    async def _collect(self) -> None:
+        """Now and then, let images go that no revision is made of any more."""
+        while True:
+            await asyncio.sleep(COLLECT)
+            with suppress(StartFailed):
+                await self._images.retain(await self._catalog.retained_images())
 
     async def _begin(self, group: asyncio.TaskGroup) -> None:
         for pending in await self._catalog.pending():

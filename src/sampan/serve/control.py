@@ -90,7 +90,7 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             settings.scheduler.start_timeout,
             settings.scheduler.drain_grace,
         )
-        rollouts = Rollouts(catalog, catalog.changes.subscribe, engine.images, scheduler, gateways.route_changed)
+        rollouts = Rollouts(catalog, catalog.changes.subscribe(), engine.images, scheduler, gateways.route_changed)
         operations = Operations(settings, engine, scheduler)
         api = app(catalog, scheduler, rollouts, operations, operations, settings)
         await rollouts.load()
