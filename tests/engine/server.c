@@ -81,6 +81,7 @@ int main(int argc, char **argv) {
         int fd = accept(listener, 0, 0);
         if (fd < 0) continue;
         answer(fd);
+        shutdown(fd, SHUT_WR); /* also where forked processes hold it */
         close(fd);
     }
 }

@@ -88,7 +88,8 @@ class Channel(asyncio.BufferedProtocol, Generic[In, Out]):
                     raise ValueError(f"peer announced a message of {length} bytes")
                 if self._filled - at - 4 < length:
                     break
-                messages.append(self._decoder.decode(view[at + 4 : at + 4 + length]))
+                # A copy: a message may hold a `Raw`, which refers to the bytes it was decoded from.
+                messages.append(self._decoder.decode(bytes(view[at + 4 : at + 4 + length])))
                 at += 4 + length
         except (ValueError, msgspec.MsgspecError):
             self._filled = 0

@@ -110,7 +110,7 @@ class Network:
         self._realm, self._given, self._ports, self._size = realm, given, ports, pool
         self._mac = b"\x02\x53" + bytes.fromhex(realm) + b"\x00\x01"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._home = Netlink()
+        self._home = Netlink()  # the thread's alone
         self._ready: deque[Namespace] = deque()
         self._short = asyncio.Event()
         self._used: set[str] = set()
@@ -121,29 +121,32 @@ class Network:
     async def open(self, in_use: Iterable[str]) -> None:
         """Make the bridge and load the rules. `in_use`: addresses of adopted sandboxes. Raises: NetworkFailed."""
         self._used = set(in_use)
+        here = Netlink()
         try:
-            chosen = self._claim()
+            chosen = self._claim(here)
         except OSError as error:
             raise NetworkFailed(f"the bridge br{self._realm} could not be made: {error}") from error
+        finally:
+            here.close()
         hosts = (str(address) for address in chosen.hosts())
         next(hosts)  # the bridge's own, which claims the range
         self._free.extend((-QUARANTINE, address) for address in hosts if address not in self._used)
         await _nft(rules(self._realm, self.door, self._ports, self.resolvers))
         self._short.set()
 
-    def _claim(self) -> IPv4Network:
+    def _claim(self, here: Netlink) -> IPv4Network:
         """Find a range that no other platform of this machine has, and mark it as ours on the bridge."""
         name = f"br{self._realm}"
-        if name not in self._home.links():
-            self._home.send([netlink.bridge(name, self._mac)])
-        links = self._home.links()
+        if name not in here.links():
+            here.send([netlink.bridge(name, self._mac)])
+        links = here.links()
         index = links[name]
-        taken = [(IPv4Address(a.address), a.index) for a in self._home.addresses()]
+        taken = [(IPv4Address(a.address), a.index) for a in here.addresses()]
         wanted = [IPv4Network(self._given)] if self._given else ranges(self._realm)
         for chosen in wanted:
             if self._given or not any(at in chosen and where != index for at, where in taken):
                 first = str(chosen.network_address + 1)
-                self._home.send(
+                here.send(
                     [
                         netlink.add_address(index, self.door),
                         netlink.add_address(index, first),
@@ -170,17 +173,24 @@ class Network:
 
     async def destroy(self) -> None:
         """Remove bridge and rules; before `close`."""
-        links = self._home.links()
-        if (index := links.get(f"br{self._realm}")) is not None:
-            wanted = [IPv4Network(self._given)] if self._given else ranges(self._realm)
-            own = [IPv4Address(a.address) for a in self._home.addresses() if a.index == index]
-            self._home.send([netlink.delete_link(index)])
-            for chosen in wanted:
-                if any(address in chosen for address in own):
-                    with suppress(OSError):
-                        self._home.send([netlink.delete_unreachable(str(chosen.network_address), 16)])
+        here = Netlink()
+        try:
+            self._unclaim(here)
+        finally:
+            here.close()
         table = f"table inet sampan_{self._realm}"
         await _nft(f"{table}\ndelete {table}\n")
+
+    def _unclaim(self, here: Netlink) -> None:
+        index = here.links().get(f"br{self._realm}")
+        if index is None:
+            return
+        own = [IPv4Address(a.address) for a in here.addresses() if a.index == index]
+        here.send([netlink.delete_link(index)])
+        for chosen in [IPv4Network(self._given)] if self._given else ranges(self._realm):
+            if any(address in chosen for address in own):
+                with suppress(OSError):
+                    here.send([netlink.delete_unreachable(str(chosen.network_address), chosen.prefixlen)])
 
     # a sandbox's network
 
