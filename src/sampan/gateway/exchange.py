@@ -175,10 +175,12 @@ class Exchange:
 
     __slots__ = (
         "_pieces",
+        "asynchronous",
         "authorization",
         "begun",
         "body",
         "bytes_out",
+        "chunked",
         "client",
         "connection_names",
         "content_length",
@@ -190,6 +192,8 @@ class Exchange:
         "framing",
         "headers",
         "host",
+        "host_told",
+        "hosts",
         "http10",
         "keep_alive",
         "leased",
@@ -215,6 +219,10 @@ class Exchange:
         self.target = b""
         self.headers: list[tuple[bytes, bytes, bytes]] = []  # lower-case name, name as sent, value
         self.host = b""
+        self.hosts = 0  # Host headers that came; there has to be one
+        self.chunked = False  # the body, as it comes
+        self.host_told = False  # an X-Forwarded-Host came in
+        self.asynchronous = False  # `x-fc-invocation-type: Async`
         self.http10 = False
         self.keep_alive = True
         self.upgrade = b""  # the protocol asked for

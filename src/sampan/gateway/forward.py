@@ -184,7 +184,7 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
     )  # fmt: skip
     if not exchange.proto_told:
         parts.append(b"X-Forwarded-Proto: http\r\n")
-    if exchange.header(b"x-forwarded-host") is None:
+    if not exchange.host_told:
         parts += (b"X-Forwarded-Host: ", exchange.host, b"\r\n")
     _end_head(parts, exchange)
     return b"".join(parts)

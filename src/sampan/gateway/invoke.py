@@ -248,8 +248,7 @@ class Invoke:
             self._leases.lose(instance, why, replace=True)
 
     def _refuse_async(self, exchange: Exchange) -> None:
-        asked = exchange.header(b"x-fc-invocation-type")
-        if asked is not None and asked.lower() == b"async":
+        if exchange.asynchronous:
             raise NotSupported("InvokeFunction with x-fc-invocation-type Async")
 
     def _record(

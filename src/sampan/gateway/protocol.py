@@ -255,7 +255,7 @@ class ClientConnection(asyncio.Protocol):
             exchange.refusal = self._fault(exchange, version)
         if exchange.upgrade and not parser.should_upgrade():
             exchange.upgrade = b""
-        if exchange.content_length or b"transfer-encoding" in _names(exchange):
+        if exchange.content_length or exchange.chunked:
             exchange.body = Body(self)
         if exchange.refusal is not None:
             exchange.keep_alive = exchange.keep_alive and isinstance(exchange.refusal, EntityTooLarge)
@@ -311,12 +311,11 @@ class ClientConnection(asyncio.Protocol):
             return NotSupported("CONNECT")
         if not exchange.target.startswith(b"/") and (fault := _absolute(exchange)) is not None:
             return fault
-        hosts = [value for lower, _, value in exchange.headers if lower == b"host"]
-        if len(hosts) != 1 and not (exchange.http10 and not hosts):
-            return InvalidArgument("host", len(hosts), "one Host header")
+        if exchange.hosts != 1 and not (exchange.http10 and not exchange.hosts):
+            return InvalidArgument("host", exchange.hosts, "one Host header")
         if not _HOST.issuperset(exchange.host):
             return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
-        has_body = exchange.content_length or b"transfer-encoding" in _names(exchange)
+        has_body = exchange.content_length or exchange.chunked
         if exchange.upgrade and has_body and self._parser.should_upgrade():
             return InvalidArgument("upgrade", "with a body", "no body")
         if exchange.content_length and limits.max_body and exchange.content_length > limits.max_body:
@@ -374,10 +373,6 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._loop.time() + self._limits.idle_timeout
 
 
-def _names(exchange: Exchange) -> set[bytes]:
-    return {lower for lower, _, _ in exchange.headers}
-
-
 def _absolute(exchange: Exchange) -> SampanError | None:
     """`GET http://host/path`. Source: RFC 9112 §3.2.2: the target's host counts."""
     scheme, found, rest = exchange.target.partition(b"://")
@@ -389,6 +384,7 @@ def _absolute(exchange: Exchange) -> SampanError | None:
 
 
 def _take_host(exchange: Exchange, value: bytes) -> None:
+    exchange.hosts += 1
     exchange.host = value
 
 
@@ -397,6 +393,7 @@ def _take_length(exchange: Exchange, value: bytes) -> None:
 
 
 def _take_coding(exchange: Exchange, value: bytes) -> None:
+    exchange.chunked = True
     if value.lower() != b"chunked":
         exchange.refusal = InvalidArgument("transfer-encoding", value.decode("latin-1"), "chunked")
 
@@ -436,6 +433,14 @@ def _take_proto(exchange: Exchange, value: bytes) -> None:
     exchange.proto_told = True
 
 
+def _take_forwarded_host(exchange: Exchange, value: bytes) -> None:
+    exchange.host_told = True
+
+
+def _take_invocation_type(exchange: Exchange, value: bytes) -> None:
+    exchange.asynchronous = value.lower() == b"async"
+
+
 _TAKES = {
     b"host": _take_host,
     b"content-length": _take_length,
@@ -448,4 +453,6 @@ _TAKES = {
     b"forwarded": _take_forwarded,
     b"x-forwarded-for": _take_forwarded_for,
     b"x-forwarded-proto": _take_proto,
+    b"x-forwarded-host": _take_forwarded_host,
+    b"x-fc-invocation-type": _take_invocation_type,
 }
