@@ -16,6 +16,6 @@ def platform() -> Iterator[Platform]:
 
 
 @pytest.fixture
-def own_state() -> Iterator[Path]:
+def own_state() -> Path:
     """A short directory for a platform of a test's own; Unix sockets need short paths."""
-    yield Path(tempfile.mkdtemp(prefix="sampan-own-"))
+    return Path(tempfile.mkdtemp(prefix="sampan-own-"))

@@ -24,7 +24,8 @@ def hello(platform: Platform) -> str:
 def test_a_deployed_image_answers_at_its_url_cold_and_warm(platform: Platform, hello: str) -> None:
     cold = platform.get(hello)
     warm = platform.get(hello)
-    assert (cold.status_code, cold.text) == (200, "hello\n")
+    assert cold.status_code == 200, cold.text
+    assert cold.text == "hello\n"
     assert (warm.status_code, warm.text) == (200, "hello\n")
     assert cold.headers["x-fc-request-id"] != warm.headers["x-fc-request-id"]
 

@@ -64,11 +64,12 @@ class Gateways:
         self._names: dict[Connection, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changes = 0  # of routes, counted
+        self._listener: asyncio.AbstractServer | None = None  # a server nobody refers to is collected
 
-    async def listen(self, path: Path, scheduler: Post) -> asyncio.AbstractServer:
+    async def listen(self, path: Path, scheduler: Post) -> None:
         """Accept gateways on a Unix socket."""
         self._scheduler = scheduler
-        return await serve(path, self._accept)
+        self._listener = await serve(path, self._accept)
 
     def tell(self, gateway: str, message: Down) -> None:
         """Say something to one gateway; nobody there: nothing to say."""

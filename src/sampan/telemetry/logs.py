@@ -33,8 +33,8 @@ def configure(role: str, level: str) -> None:
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(_Line(role))
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("aiohttp.access", "aiosqlite", "alembic", "asyncio", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class Log:
