@@ -38,7 +38,8 @@ class Functions:
         rules.configuration(configuration)
         now = self._shelf.now()
         async with self._shelf.database.write() as connection:
-            if await load(connection, [name]):
+            taken = select(tables.functions.c.name).where(tables.functions.c.name == name)
+            if (await connection.execute(taken)).first() is not None:
                 raise FunctionAlreadyExists(name)
             revision = await _first_revision(connection, name)
             await connection.execute(
