@@ -85,7 +85,7 @@ class Platform:
         return json.loads(self.cli(*words, "--output", "json").stdout)
 
     def client(self) -> Client:
-        return Client.from_state(self.state)
+        return Client(state=self.state)
 
     # its parts
 

@@ -8,9 +8,9 @@ from sampan.model.instance import InstanceState, InstanceView
 from sampan.model.names import LATEST, VERSION_ID
 from sampan.wire import shapes
 
+SPARES = (InstanceState.CREATING, InstanceState.CREATED)  # nothing of the user's runs in them: no instances yet
+
 STATUS = {
-    InstanceState.CREATING: "Creating",
-    InstanceState.CREATED: "Creating",
     InstanceState.STARTING: "Creating",
     InstanceState.READY: "Running",
     InstanceState.FROZEN: "Running",
@@ -40,7 +40,7 @@ async def list_(call: Call) -> Reply:
 
 
 def infos(views: Iterable[InstanceView]) -> list[shapes.InstanceInfo]:
-    """By id."""
+    """By id, spares left out."""
     return [
         shapes.InstanceInfo(
             instance_id=view.id,
@@ -49,8 +49,10 @@ def infos(views: Iterable[InstanceView]) -> list[shapes.InstanceInfo]:
             status=STATUS[view.state],
             created_time_ms=view.created,
             resource_type="on-demand",
+            state=view.state.value,
         )
         for view in sorted(views, key=lambda view: view.id)
+        if view.state not in SPARES
     ]
 
 

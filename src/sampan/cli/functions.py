@@ -205,12 +205,12 @@ def instances(
 
 def _instance_table(found: "tuple[shapes.InstanceInfo, ...]") -> None:
     table(
-        ("INSTANCE", "VERSION", "STATUS", "STARTED"),
+        ("INSTANCE", "VERSION", "STATE", "STARTED"),
         (
             (
                 Cell(each.instance_id, instance_colour(each.instance_id)),
                 "LATEST" if each.version_id == "0" else each.version_id,
-                state(each.status),
+                state(each.state or each.status),
                 ago(each.created_time_ms),
             )
             for each in found

@@ -388,6 +388,7 @@ class InstanceInfo(Shape, frozen=True):
     created_time_ms: int
     destroyed_time_ms: int | None = None
     resource_type: str | None = None
+    state: str | None = None  # ours: FC's status does not tell ready from frozen
 
 
 class Instances(Shape, frozen=True):
