@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sampan import settings
@@ -82,11 +83,16 @@ def traces(bench: MachineBench) -> Iterator[str]:
         yield from (str(entry) for entry in (path.iterdir() if path.exists() else ()))
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
-            try:
-                if f"/sampan-{realm}" in (process / "cgroup").read_text():
+            with suppress(OSError):
+                if f"/sampan-{realm}" in (process / "cgroup").read_text() and not _reaped(int(process.name)):
                     yield str(process)
-            except OSError:
-                continue
+
+
+def _reaped(pid: int) -> bool:
+    """Orphans of an engine's process that was killed become ours, for an engine was opened in this process too."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return False
 
 
 def settled(bench: MachineBench) -> list[str]:

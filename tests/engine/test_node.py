@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,8 @@ async def test_a_sandbox_reaches_no_other_sandbox_and_no_port_of_the_host(
 ) -> None:
     one, other = await asyncio.gather(bench.ready(), bench.ready())
     port = listener.getsockname()[1]
-    host = Netlink().addresses()
+    with closing(Netlink()) as here:
+        host = here.addresses()
     assert await bench.get(one, f"/reach/{other.host}/{other.port}") in REFUSED
     for address in {entry.address for entry in host} - {"127.0.0.1"}:
         assert await bench.get(one, f"/reach/{address}/{port}") in REFUSED, address

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sampan.engine.node import cgroup
+from sampan.engine.node import cgroup, process
 from sampan.engine.node.cgroup import Cgroup, Layout
 from sampan.engine.node.records import Record, Records
 from sampan.engine.node.runtime import Runtime
@@ -40,7 +40,12 @@ async def clean(
     known = {name for name, _ in records.read()} | runtime.known() | cgroup.children(layout, parent)
     for name in sorted(known - keep):
         log.info("removing what is left of sandbox %s", name)
-        await cgroup.cgroup(layout, f"{parent}/{name}").remove()
+        group = cgroup.cgroup(layout, f"{parent}/{name}")
+        pids: list[int] = []
+        with suppress(FileNotFoundError):
+            pids = group.pids()
+        await group.remove()
+        process.reap(pids)
         runtime.forget(name)
         records.remove(name)
 

@@ -8,6 +8,7 @@ it with both ends of its link, also after our own end by kill -9.
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import subprocess
@@ -15,12 +16,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from sampan.engine.node import kernel, netlink
 from sampan.engine.node.netlink import Netlink
+
+log = logging.getLogger(__name__)
 
 QUARANTINE = 10.0  # seconds before a freed address is used again; its namespace is reaped asynchronously
 _NFT_TIMEOUT = 10.0  # seconds
@@ -28,7 +31,8 @@ _PRIVATE = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 1
 _RANGES = 64  # of sandbox addresses: 10.64.0.0/16 … 10.127.0.0/16
 # The whole namespace is the sandbox's own, so any user may have any port; IPv6 leads nowhere.
 _INSIDE = {"ipv4/ip_unprivileged_port_start": "0", "ipv6/conf/default/disable_ipv6": "1"}
-_RETRIES = 16  # against an interface index that is taken
+_RETRIES = 16
+_PAUSE = 1.0  # seconds before a pool that could not be filled is tried again
 
 
 class NetworkFailed(Exception):
@@ -110,7 +114,7 @@ class Network:
         self._realm, self._given, self._ports, self._size = realm, given, ports, pool
         self._mac = b"\x02\x53" + bytes.fromhex(realm) + b"\x00\x01"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._home = Netlink()  # the thread's alone
+        self._home: Netlink | None = None  # the thread's alone
         self._ready: deque[Namespace] = deque()
         self._short = asyncio.Event()
         self._used: set[str] = set()
@@ -121,17 +125,17 @@ class Network:
     async def open(self, in_use: Iterable[str]) -> None:
         """Make the bridge and load the rules. `in_use`: addresses of adopted sandboxes. Raises: NetworkFailed."""
         self._used = set(in_use)
-        here = Netlink()
         try:
-            chosen = self._claim(here)
+            with closing(Netlink()) as here:
+                chosen = self._claim(here)
         except OSError as error:
             raise NetworkFailed(f"the bridge br{self._realm} could not be made: {error}") from error
-        finally:
-            here.close()
         hosts = (str(address) for address in chosen.hosts())
         next(hosts)  # the bridge's own, which claims the range
         self._free.extend((-QUARANTINE, address) for address in hosts if address not in self._used)
+        self._free.rotate(secrets.randbelow(len(self._free)))  # an earlier run's last ones may still be reaped
         await _nft(rules(self._realm, self.door, self._ports, self.resolvers))
+        self._home = Netlink()
         self._short.set()
 
     def _claim(self, here: Netlink) -> IPv4Network:
@@ -161,23 +165,26 @@ class Network:
         while True:
             await self._short.wait()
             self._short.clear()
-            while len(self._ready) < self._size:
-                self._ready.append(await self._make(internet=True))
+            try:
+                while len(self._ready) < self._size:
+                    self._ready.append(await self._make(internet=True))
+            except OSError as error:  # whoever needs one meanwhile is told so
+                log.warning("no network namespace can be made ready: %s", error)
+                await asyncio.sleep(_PAUSE)
+                self._short.set()
 
     def close(self) -> None:
         """Let go of the pool; sandboxes keep theirs."""
         self._thread.shutdown(wait=True)
         while self._ready:
             os.close(self._ready.popleft().fd)
-        self._home.close()
+        if self._home is not None:
+            self._home.close()
 
     async def destroy(self) -> None:
         """Remove bridge and rules; before `close`."""
-        here = Netlink()
-        try:
+        with closing(Netlink()) as here:
             self._unclaim(here)
-        finally:
-            here.close()
         table = f"table inet sampan_{self._realm}"
         await _nft(f"{table}\ndelete {table}\n")
 
@@ -213,7 +220,12 @@ class Network:
         self.release(namespace.address)
 
     async def _make(self, internet: bool) -> Namespace:
-        address = self._address()
+        for _ in range(_RETRIES):
+            with suppress(FileExistsError):  # a name, an index or a route that is still in use
+                return await self._make_at(self._address(), internet)
+        raise OSError("no free link name, index and address were found")
+
+    async def _make_at(self, address: str, internet: bool) -> Namespace:
         making = asyncio.get_running_loop().run_in_executor(self._thread, self._build, address, internet)
         try:
             return await asyncio.shield(making)
@@ -264,27 +276,23 @@ class Network:
         return Namespace(fd, address, internet)
 
     def _link(self, fd: int, address: str, mac: bytes, internet: bool) -> None:
-        """This machine's end: names and indexes are freed late, so each is new."""
-        for attempt in range(_RETRIES):
-            index = 0x10000 + secrets.randbelow(0x3FFF0000)
-            name = f"s{self._realm}{'' if internet else 'x'}{secrets.token_hex(4)}"
-            if internet:  # the mark of those without must not come about by chance; hex has no x
-                assert not name.startswith(f"s{self._realm}x")
-            try:
-                self._home.send(
-                    [
-                        netlink.veth(name, index, self._mac, mac, fd),
-                        netlink.no_ipv6_address(index),
-                        netlink.link_up(index),
-                        netlink.route(address, index, self.door),
-                        netlink.neighbour(address, index, mac),
-                    ]
-                )
-            except OSError:
-                if attempt == _RETRIES - 1:
-                    raise
-            else:
-                return
+        """This machine's end: names and indexes are freed late, so each is new. Raises: FileExistsError."""
+        assert self._home is not None
+        index = 0x10000 + secrets.randbelow(0x3FFF0000)
+        name = f"s{self._realm}{'' if internet else 'x'}{secrets.token_hex(4)}"  # hex has no x
+        self._home.send([netlink.veth(name, index, self._mac, mac, fd)])
+        try:
+            self._home.send(
+                [
+                    netlink.no_ipv6_address(index),
+                    netlink.link_up(index),
+                    netlink.route(address, index, self.door),
+                    netlink.neighbour(address, index, mac),
+                ]
+            )
+        except OSError:
+            self._home.send([netlink.delete_link(index)])
+            raise
 
 
 class _Home:

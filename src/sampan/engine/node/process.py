@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from sampan.engine.node import kernel
@@ -65,15 +65,23 @@ async def ended(pid: int) -> int:
 
 
 async def killed(pid: int) -> None:
-    """Kill a process that became our child when its own parent ended. Raises: ProcessLookupError."""
+    """Kill a process that may be our child by now, its own parent being gone. Raises: ProcessLookupError."""
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        await _undisturbed(pidfd)
-        with suppress(ChildProcessError):
+        with suppress(TimeoutError, ChildProcessError):  # a frozen one dies when it is thawed
+            async with asyncio.timeout(_LOST_WAIT):
+                await readable(pidfd)
             _reaped(pidfd)
     finally:
         os.close(pidfd)
+
+
+def reap(pids: Iterable[int]) -> None:
+    """Forget those of the ended processes that were our children."""
+    for pid in pids:
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED)
 
 
 async def _undisturbed(pidfd: int) -> None:

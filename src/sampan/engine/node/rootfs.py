@@ -10,6 +10,7 @@ Measured (2026-11, 2 cores, kernel 6.18), medians of 50, in FIGURES below.
 
 import asyncio
 import errno
+import logging
 import os
 import shutil
 import subprocess
@@ -23,7 +24,9 @@ from pathlib import Path
 
 from sampan.engine.node import kernel
 
-FIGURES = ""
+log = logging.getLogger(__name__)
+
+_PAUSE = 1.0  # seconds before a pool that could not be filled is tried again
 _SIZES = 8  # sizes of which ready layers are kept
 _MKFS_TIMEOUT = 60.0  # seconds
 _MKFS = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-O", "^has_journal,^resize_inode")
@@ -77,9 +80,17 @@ class Layers:
             self._short.clear()
             while len(self._ready) > _SIZES:
                 self._drop(self._ready.popitem(last=False)[1])
-            for size_mb, ready in list(self._ready.items()):
-                while len(ready) < self._pool and self._ready.get(size_mb) is ready:
-                    ready.append(await self._make(size_mb))
+            try:
+                await self._fill_all()
+            except (OSError, subprocess.SubprocessError) as error:  # whoever needs one meanwhile is told so
+                log.warning("no writable layer can be made ready: %s", error)
+                await asyncio.sleep(_PAUSE)
+                self._short.set()
+
+    async def _fill_all(self) -> None:
+        for size_mb, ready in list(self._ready.items()):
+            while len(ready) < self._pool and self._ready.get(size_mb) is ready:
+                ready.append(await self._make(size_mb))
 
     def close(self) -> None:
         """Give up the ready ones and what they were made from."""
