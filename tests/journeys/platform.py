@@ -20,6 +20,7 @@ from sampan.sdk import Client
 from sampan.serve.child import ProcessStatus
 from sampan.serve.layout import Layout
 from sampan.settings import Settings, load
+from sampan.wire import shapes
 from tests.images import archive
 
 PATIENCE = 60.0  # seconds for anything that a test waits for; far above what it takes
@@ -54,6 +55,8 @@ class Platform:
         self.settings: Settings = load(None, {}, {"platform.state": str(state), **given})
         self.layout = Layout(self.settings)
         self.endpoint = f"http://127.0.0.1:{ports['gateway.port']}"
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)  # each call connects anew
+        self.http = httpx.Client(timeout=PATIENCE, limits=limits, trust_env=False)
         self.registry = f"localhost:{ports['registry.port']}"
 
     # the platform itself
@@ -80,6 +83,18 @@ class Platform:
                 f"{self.logs()}"
             )
         return done
+
+    def change(self, function: str, **members: Any) -> None:
+        """Update a function through the SDK and wait until that has come to something."""
+        with self.client() as client:
+            client.update_function(function, shapes.UpdateFunctionInput(**members))
+
+            def settled() -> bool:
+                status: str | None = client.get_function(function).last_update_status
+                assert status != "Failed", client.get_function(function).last_update_status_reason
+                return status == "Successful"
+
+            until(settled, f"the update of {function}")
 
     def json(self, *words: str) -> Any:
         return json.loads(self.cli(*words, "--output", "json").stdout)
@@ -112,12 +127,8 @@ class Platform:
         return f"{self.registry}/{name}:latest"
 
     def get(self, function: str, path: str = "/", **options: Any) -> httpx.Response:
-        return httpx.get(
-            f"{self.endpoint}{path}",
-            headers={"host": f"{function}.localhost", **options.pop("headers", {})},
-            timeout=PATIENCE,
-            **options,
-        )
+        headers = {"host": f"{function}.localhost", **options.pop("headers", {})}
+        return self.http.get(f"{self.endpoint}{path}", headers=headers, **options)
 
     def instances(self, function: str) -> list[dict[str, Any]]:
         """Live instances, spares left out."""

@@ -1,12 +1,12 @@
 """The main job: an image that knows nothing of us becomes a function, is called, scales, and is updated."""
 
 import concurrent.futures
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from sampan.wire import shapes
+from tests.journeys.load import Load
 from tests.journeys.platform import Platform, until
 
 pytestmark = pytest.mark.root
@@ -63,38 +63,6 @@ def test_an_idle_function_scales_to_zero_and_comes_back(platform: Platform) -> N
     assert platform.get("brief").status_code == 200
 
 
-class Load:
-    """Constant load on one URL until it is left; every answer that is not 200 and every broken connection counts."""
-
-    def __init__(self, platform: Platform, function: str, path: str = "/", clients: int = 4) -> None:
-        self.platform, self.function, self.path = platform, function, path
-        self.failures: list[str] = []
-        self.answers = 0
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._call) for _ in range(clients)]
-
-    def _call(self) -> None:
-        while not self._end.is_set():
-            try:
-                answer = self.platform.get(self.function, self.path)
-                if answer.status_code != 200:
-                    self.failures.append(f"{answer.status_code} {answer.text[:300]}")
-            except Exception as error:
-                self.failures.append(repr(error))
-            self.answers += 1
-            time.sleep(0.01)
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-
 @pytest.fixture
 def steady(platform: Platform) -> Iterator[str]:
     image = platform.push("misbehave")
@@ -104,14 +72,23 @@ def steady(platform: Platform) -> Iterator[str]:
 
 
 def test_twenty_updates_and_alias_shifts_fail_no_request(platform: Platform, steady: str) -> None:
-    client = platform.client()
     platform.cli("publish", steady)
     platform.cli("alias", steady, "prod", "1")
-    with Load(platform, steady) as latest:
+    with (
+        platform.client() as client,
+        Load(platform, steady, "/environment") as latest,
+        Load(platform, f"prod--{steady}", "/environment", wait=True) as alias,
+    ):
+        trigger = shapes.CreateTriggerInput(
+            "prod", "http", qualifier="prod", trigger_config='{"authType": "anonymous", "methods": ["GET"]}'
+        )
+        client.create_trigger(steady, trigger)
+        alias.begin()
         for generation in range(1, 11):
-            platform.cli("deploy", steady, "--env", f"GENERATION={generation}")
+            platform.change(steady, environment_variables={"GENERATION": str(generation)})
             version = client.publish_version(steady).version_id
-            platform.cli("alias", steady, "prod", str(version))
+            client.update_alias(steady, "prod", shapes.UpdateAliasInput(version_id=version))
     assert latest.failures == []
-    assert latest.answers > 100
-    client.close()
+    assert alias.failures == []
+    assert min(latest.answers, alias.answers) > 50
+    assert len(latest.generations) == 11

@@ -1,0 +1,112 @@
+"""`up`, `status`, `down`: what a platform does to a machine, and that it undoes it."""
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.journeys.platform import Platform, running, until
+
+pytestmark = pytest.mark.root
+
+SMALL = ("--memory", "128", "--cpu", "0.1", "--public")
+
+
+def test_a_platform_comes_up_serves_and_leaves_nothing_behind(own_state: Path) -> None:
+    with running(own_state) as platform:
+        assert {row.state for row in platform.processes().values()} == {"ready"}
+        credentials = platform.layout.credentials
+        assert credentials.stat().st_mode & 0o777 == 0o600
+        image = platform.push("static")
+        platform.cli("deploy", "hello", "--image", image, *SMALL)
+        assert platform.get("hello").text == "hello\n"
+
+        second = platform.cli("up", *platform.flags, check=False)
+        assert second.returncode != 0
+        assert b"in use by process" in second.stderr
+        assert b"sampan down" in second.stderr
+    assert platform.traces() == []
+
+
+def test_gateway_and_control_run_as_an_unprivileged_user(platform: Platform) -> None:
+    for name, row in platform.processes().items():
+        status = Path(f"/proc/{row.pid}/status").read_text()
+        uid = int(status.split("Uid:")[1].split()[0])
+        if name in ("control", "gateway-1", "registry"):
+            assert uid != 0, name
+            assert "NoNewPrivs:\t1" in status, name
+            assert "CapEff:\t0000000000000000" in status, name
+
+
+def test_requests_in_flight_finish_when_it_is_taken_down(own_state: Path) -> None:
+    with running(own_state) as platform:
+        image = platform.push("misbehave")
+        platform.cli("deploy", "slow", "--image", image, *SMALL, "--timeout", "30")
+        assert platform.get("slow").status_code == 200
+        answers: list[httpx.Response] = []
+        call = threading.Thread(target=lambda: answers.append(platform.get("slow", "/slow?ms=3000")))
+        call.start()
+        until(lambda: any(row["state"] == "ready" for row in platform.instances("slow")), "it is being served")
+        platform.down()
+        call.join()
+    assert [answer.status_code for answer in answers] == [200]
+    assert platform.traces() == []
+
+
+def test_after_a_crash_everything_is_found_again_or_cleaned(own_state: Path) -> None:
+    with running(own_state) as platform:
+        image = platform.push("misbehave")
+        platform.cli("deploy", "steady", "--image", image, *SMALL)
+        before = platform.get("steady").headers["x-boot"]
+        for row in platform.processes().values():
+            os.kill(row.pid, signal.SIGSTOP)  # so that none can tidy up
+        supervisor = int(platform.layout.lock.read_text())
+        os.kill(supervisor, signal.SIGKILL)
+        for row in platform.processes().values():
+            os.kill(row.pid, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{supervisor}").exists(), "it is dead")
+        platform.up()
+        assert platform.get("steady").headers["x-boot"] == before, "the instance was not adopted"
+    assert platform.traces() == []
+
+
+def test_sandboxes_can_be_left_running_over_an_upgrade(own_state: Path) -> None:
+    with running(own_state) as platform:
+        image = platform.push("misbehave")
+        platform.cli("deploy", "steady", "--image", image, *SMALL)
+        before = platform.get("steady").headers["x-boot"]
+        platform.down("--keep-sandboxes")
+        platform.up()
+        assert platform.get("steady").headers["x-boot"] == before
+    assert platform.traces() == []
+
+
+def test_a_port_in_use_is_named(own_state: Path, platform: Platform) -> None:
+    port = platform.settings.gateway.port
+    other = Platform(own_state, **{"gateway.port": port})
+    done = other.cli("up", *other.flags, check=False)
+    assert done.returncode != 0
+    assert f"127.0.0.1:{port} is in use" in done.stderr.decode()
+    assert "--set gateway.port" in done.stderr.decode()
+    assert other.traces() == []
+    shutil.rmtree(own_state)
+
+
+def test_without_root_it_says_what_to_do(own_state: Path) -> None:
+    other = Platform(own_state)
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(65534)
+        from sampan.serve.up import CannotRun, up
+
+        try:
+            up(other.settings, detach=False)
+        except CannotRun as error:
+            os._exit(0 if "sudo sampan up" in str(error) else 2)
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    shutil.rmtree(own_state)
