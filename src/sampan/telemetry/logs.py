@@ -33,7 +33,7 @@ def configure(role: str, level: str) -> None:
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(_Line(role))
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
-    for chatty in ("aiohttp.access", "aiosqlite", "alembic", "asyncio", "uvicorn"):
+    for chatty in ("aiohttp.access", "aiosqlite", "alembic", "asyncio", "grpc", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
