@@ -132,10 +132,8 @@ def test_min_and_max_become_scaling_and_concurrency(sampan: Run, server: Loopbac
 
 
 def test_a_deploy_that_fails_ends_with_1_and_shows_why_and_its_last_lines(sampan: Run, server: Loopback) -> None:
-    script_deploy(server, {"state": "Failed", "stateReasonCode": "CAExited", "stateReason": "exited with 3"})
-    failure = {"kind": "exited", "message": "exited with 3", "logTail": "no such module", "exitCode": 3}
-    answer = {"function": function(state="Failed", stateReasonCode="CAExited", stateReason="exited with 3")}
-    server.script[DESCRIBE] = Answer(200, {**answer, "lastStartFailure": failure})
+    reason = "exited with 3\nLogs:\nno such module"
+    script_deploy(server, {"state": "Failed", "stateReasonCode": "CAExited", "stateReason": reason})
     result = sampan("deploy", "web", "--image", "x")
     assert result.exit_code == Code.FAILED
     for part in ("CAExited", "exited with 3", "no such module", "sampan logs web"):

@@ -307,7 +307,7 @@ async def test_http_2_by_upgrade_is_not_offered_to_the_function(stage: MakeStage
         ({"trigger": False}, 404, "TriggerNotFound"),
         ({"auth": AuthType.FUNCTION}, 400, "MissingRequiredHeader"),
         ({"disabled": "too dear"}, 403, "AccessDenied"),
-        ({"state": "Failed", "reason": "no image"}, 409, "Conflict"),
+        ({"state": "Failed", "reason": "no image"}, 409, "FunctionNotActive"),
         ({"reserved_concurrency": 0}, 429, "ResourceExhausted"),
     ],
 )

@@ -55,7 +55,7 @@ async def test_a_function_that_says_it_failed_is_believed(stage: MakeStage) -> N
 
 
 @pytest.mark.parametrize(
-    ("hang", "message"), [(False, "Process exited unexpectedly"), (True, "Function time out after")]
+    ("hang", "message"), [(False, "The function closed the connection"), (True, "Function time out after")]
 )
 async def test_a_function_that_breaks_is_told_with_200(stage: MakeStage, hang: bool, message: str) -> None:
     s = await stage()

@@ -147,9 +147,26 @@ async def test_an_instance_that_dies_with_a_first_request_is_an_error(stage: Mak
     function = await s.serve(play)
     answer = await s.call(method, "/", b"")
     assert answer.status == 502
-    assert b"Process exited unexpectedly before completing request" in answer.body
+    assert b"The function closed the connection before completing request" in answer.body
     assert len(function.requests) == 1
     assert not s.said(Lost)[0].replace
+
+
+async def test_how_an_instance_died_is_told_as_soon_as_control_knows(stage: MakeStage) -> None:
+    s = await stage()
+
+    async def play(request: Request, reader: R, writer: W) -> None:
+        writer.close()
+
+    await s.serve(play)
+    call = asyncio.ensure_future(s.call())
+    await s.until(lambda: bool(s.said(Lost)))
+    instance = s.said(Lost)[0].instance
+    s.tell(Gone(instance, Failure(FailureKind.OUT_OF_MEMORY, "killed for memory", "its last words")))
+    answer = await call
+    assert answer.status == 502
+    assert b"Process exited unexpectedly before completing request" in answer.body
+    assert rb"killed for memory\nLogs:\nits last words" in answer.body
 
 
 @pytest.mark.parametrize(("method", "status", "tries"), [("GET", 200, 3), ("PUT", 200, 3), ("POST", 502, 2)])

@@ -136,12 +136,12 @@ def _limits(call: Call, configuration: Configuration) -> TimeLimits:
 
 
 def _failure(call: Call, function: Function) -> LastStartFailure | None:
-    """Of a revision that is still known: one from before a fix, or of a namesake, says nothing."""
+    """Of a revision that is known, or was rejected since: one from before a fix, or of a namesake, says nothing."""
     last = call.catalog.last_failure(function.name)
     if last is None:
         return None
     _, version, revision = split_version_key(last.version)
-    if revision not in function.revisions:
+    if revision not in function.revisions and revision < max(function.revisions):
         return None
     return LastStartFailure(
         kind=last.failure.kind.value,

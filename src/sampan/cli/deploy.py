@@ -301,19 +301,14 @@ def _failed(name: str, seen: "Description") -> CommandFailed:
     function = seen.function
     new = function.state == "Failed"
     code = (function.state_reason_code if new else function.last_update_status_reason_code) or ""
-    reason = (function.state_reason if new else function.last_update_status_reason) or "no reason was given"
-    failure = seen.last_start_failure
-    log = (
-        f"\nLogs:\n{failure.log_tail}"
-        if failure is not None and failure.log_tail and "\nLogs:\n" not in reason
-        else ""
-    )
+    told = (function.state_reason if new else function.last_update_status_reason) or "no reason was given"
+    reason, logs, lines = told.partition("\nLogs:\n")
     serves = "" if new else "; calls still run what was there before"
     from sampan.cli.failures import BY_API_CODE
 
     known = BY_API_CODE.get(code)
     hint = known.hint.replace("NAME", name) if known else f"`sampan logs {name}` shows what it wrote"
-    return CommandFailed(f"{code + ': ' if code else ''}{reason}{log}{serves if not log else ''}", hint=hint)
+    return CommandFailed(f"{code + ': ' if code else ''}{reason}{serves}{logs}{lines}", hint=hint)
 
 
 def _show(seen: "Description", trigger: "shapes.Trigger", made: bool, output: Output) -> None:

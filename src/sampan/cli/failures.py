@@ -37,6 +37,7 @@ BY_API_CODE = {
     "AliasNotFound": Ending(Code.NOT_FOUND, "`sampan alias NAME` lists the function's aliases"),
     "TriggerNotFound": Ending(Code.NOT_FOUND, "`sampan deploy NAME` gives the function a URL"),
     "FunctionNotEmpty": Ending(Code.FAILED, "`sampan rm NAME --force` removes what is in the way first"),
+    "FunctionNotActive": Ending(Code.FAILED, "`sampan describe NAME` shows why, or how far its image has come"),
     "ConcurrentUpdateError": Ending(Code.FAILED, "wait until `sampan describe NAME` shows the update has ended"),
     "VersionInUse": Ending(Code.FAILED, "point its user elsewhere first: `sampan alias NAME ALIAS VERSION`"),
     "InvalidAccessKeyID": Ending(Code.DENIED, "`sampan config` shows which access key is used, and why"),

@@ -56,7 +56,7 @@ def ls(
 def describe(context: typer.Context, name: FunctionName, output: OutputOption = Output.TABLE) -> None:
     """Show everything about a function.
 
-    What it runs, how it is reached, its versions, aliases, instances and time limits, its newest failed start.
+    What it runs, how it is reached, its versions, aliases, instances and time limits, its newest failure.
     """
     with session(context).client() as client:
         seen = client.describe(name)
@@ -110,8 +110,13 @@ def _configuration(function: "shapes.Function") -> None:
 def _why(function: "shapes.Function") -> Cell:
     if function.last_update_status in ("Failed", "InProgress"):
         reason = function.last_update_status_reason or ""
-        return Cell(f"update {function.last_update_status}: {reason}".rstrip(": "), "yellow")
-    return Cell((function.state_reason or "") if function.state != "Active" else "", "yellow")
+        return Cell(f"update {function.last_update_status}: {_without_log(reason)}".rstrip(": "), "yellow")
+    return Cell(_without_log(function.state_reason or "") if function.state != "Active" else "", "yellow")
+
+
+def _without_log(reason: str) -> str:
+    """The container's last lines are told with its failure."""
+    return reason.partition("\nLogs:\n")[0]
 
 
 def _disabled(function: "shapes.Function") -> str:
@@ -176,12 +181,12 @@ def _failure(seen: "Description") -> None:
     failure = seen.last_start_failure
     if failure is None:
         return
-    heading("Newest failed start")
+    heading("Newest failure")
     fields(
         [
             ("when", ago(failure.time)),
             ("kind", Cell(failure.kind, "red")),
-            ("why", failure.message.partition("\nLogs:\n")[0]),
+            ("why", _without_log(failure.message)),
             ("exit code", "" if failure.exit_code is None else str(failure.exit_code)),
             ("last output", Cell(failure.log_tail, "dim")),
         ]

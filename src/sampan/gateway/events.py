@@ -11,6 +11,7 @@ from sampan.gateway.leases import Instance
 from sampan.link.messages import ServedVersion, Tail
 from sampan.model.errors import FailureKind, FunctionFailed, FunctionTimedOut, SampanError, StartFailed
 from sampan.model.names import LATEST
+from sampan.wire.errors import message_of
 
 TAIL = 4 << 10  # bytes of log in the answer
 _UNHANDLED = b"UnhandledInvocationError"
@@ -45,7 +46,7 @@ def fail(exchange: Exchange, version: ServedVersion, instance: Instance | None, 
         kind, name = _INITIALIZATION, "InitializationError"
     else:
         return False
-    body = _encode(_ErrorBody(str(error), name))
+    body = _encode(_ErrorBody(message_of(error), name))
     exchange.answer(200, _lines(exchange, version, instance) + _FAILED % kind, body)
     return True
 

@@ -17,6 +17,7 @@ from sampan.gateway.route import ApiTarget, EventTarget, HealthTarget, HttpTarge
 from sampan.gateway.upstream import Unreachable
 from sampan.model.errors import (
     CallerMistake,
+    ConnectionClosed,
     Denied,
     FunctionExited,
     FunctionFailed,
@@ -93,6 +94,9 @@ class Invoke:
     # ── HTTP calls ──
 
     async def _http(self, exchange: Exchange, target: HttpTarget) -> None:
+        if not target.endpoint.served:  # not active yet; only who may call it is told why
+            self._admit_caller(exchange, target)
+            self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold = Outcome.PLATFORM_ERROR, None, False
         try:
@@ -155,6 +159,9 @@ class Invoke:
     # ── InvokeFunction ──
 
     async def _event(self, exchange: Exchange, target: EventTarget) -> None:
+        if not target.endpoint.served:
+            await self._signed_body(exchange)
+            self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold = Outcome.PLATFORM_ERROR, None, False
         try:
@@ -226,7 +233,11 @@ class Invoke:
         except FunctionExited as exited:
             error = str(exited)
             self._leases.lose(instance, error)
-            raise
+            if exchange.begun:
+                raise
+            failed = await self._how(instance, exited)
+            error = str(failed)
+            raise failed from exited
         except (ClientGone, asyncio.CancelledError):
             if exchange.status == 101:
                 error = ""
@@ -241,6 +252,13 @@ class Invoke:
             return call
         finally:
             instance.frames.end(exchange.request, error)
+
+    async def _how(self, instance: Instance, exited: FunctionExited) -> FunctionFailed:
+        """A connection broke: what control can tell of it. Off the hot path, so it may take a moment."""
+        failure = await self._leases.verdict(instance)
+        if failure is None and self._control.connected:
+            return ConnectionClosed(exited.milliseconds)
+        return FunctionExited(exited.milliseconds, failure)
 
     def _spoilt(self, served: Served, instance: Instance, why: str) -> None:
         """The abandoned request may still run: an instance that takes one at a time must not get another."""

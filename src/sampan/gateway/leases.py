@@ -9,15 +9,17 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from sampan.gateway.frames import Frames
 from sampan.gateway.upstream import Upstream
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
-from sampan.model.errors import NoCapacity, SampanError, StartFailed, Throttled
+from sampan.model.errors import Failure, NoCapacity, SampanError, StartFailed, Throttled
 from sampan.model.names import InstanceId, VersionKey
 
+VERDICT = 1.0  # seconds that control is given to tell how an instance ended; it takes some milliseconds
 DEFAULT_FREEZE_DELAY = 1.0  # seconds, for an instance of a version that has no route (any more)
 
 
@@ -25,8 +27,8 @@ class Instance:
     """A leased instance."""
 
     __slots__ = (
-        "busy", "frames", "freeze_delay", "grant", "idle_since", "last_used", "leaving", "lost", "slots",
-        "timer", "upstream",
+        "busy", "ended", "failure", "frames", "freeze_delay", "grant", "idle_since", "last_used", "leaving",
+        "lost", "slots", "timer", "upstream",
     )  # fmt: skip
 
     def __init__(self, grant: Grant, freeze_delay: float, header_limit: int) -> None:
@@ -38,6 +40,8 @@ class Instance:
         self.last_used = time.time_ns()
         self.leaving = False  # takes nothing new
         self.lost = False  # control has been told that it is gone for us; no GiveBack follows
+        self.ended = asyncio.Event()  # control has said so
+        self.failure: Failure | None = None  # how; None: it was ended on purpose
         self.timer: asyncio.TimerHandle | None = None
         self.upstream = Upstream((grant.host, grant.port), header_limit)
         self.frames = Frames(grant.log_path)
@@ -154,6 +158,14 @@ class Leases:
         else:
             self._unsaid.append(lost)
 
+    async def verdict(self, instance: Instance) -> Failure | None:
+        """How an instance that was lost ended by itself; None: it did not, or nobody tells in time."""
+        if self._connected():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(VERDICT):
+                    await instance.ended.wait()
+        return instance.failure
+
     # ── from control ──
 
     def learn(self, delays: dict[VersionKey, float]) -> None:
@@ -191,7 +203,8 @@ class Leases:
         """Requests in it fail now: a sandbox's network may vanish without a word to our sockets."""
         if (instance := self._instances.get(gone.instance)) is not None:
             self._retire(instance)
-            instance.lost = True
+            instance.lost, instance.failure = True, gone.failure
+            instance.ended.set()
             instance.upstream.close()
             if not instance.busy:
                 self._let_go(instance)

@@ -4,18 +4,10 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from sampan.link.messages import FunctionRoute
-from sampan.model.errors import Conflict, InvocationDisabled, Throttled
+from sampan.model.errors import FunctionNotActive, InvocationDisabled, Throttled
 
 ACTIVE = "Active"
 _UNCOUNTED: AbstractContextManager[None] = nullcontext()
-
-
-class NotReady(Conflict):
-    """The function's first version is still being made ready, or could not be."""
-
-    def __init__(self, function: str, state: str, reason: str) -> None:
-        why = f": {reason}" if reason else ""
-        super().__init__(f"function '{function}' cannot be invoked while its state is {state}{why}")
 
 
 class _Counted:
@@ -46,11 +38,11 @@ class Limits:
         self._running: dict[str, int] = {}
 
     def admit(self, route: FunctionRoute) -> AbstractContextManager[None]:
-        """To be held while the invocation lasts. Raises: InvocationDisabled, NotReady, Throttled."""
+        """To be held while the invocation lasts. Raises: InvocationDisabled, FunctionNotActive, Throttled."""
         if route.disabled is not None:
             raise InvocationDisabled(route.function, route.disabled)
         if route.state != ACTIVE:
-            raise NotReady(route.function, route.state, route.reason)
+            raise FunctionNotActive(route.function, route.state, route.reason)
         limit = route.reserved_concurrency
         if limit is None:
             return _UNCOUNTED

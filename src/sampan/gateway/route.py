@@ -175,7 +175,7 @@ class RouteTable:
         versions = {version.key: version for version in route.versions}
         triggers = {trigger.qualifier or LATEST: trigger for trigger in route.triggers}
         made: dict[str, Endpoint] = {}
-        for qualifier, choices in route.qualifiers.items():
+        for qualifier, choices in ({LATEST: ()} | route.qualifiers).items():  # LATEST: before it is active, too
             there = [(weight, versions[key]) for weight, key in choices if key in versions and weight > 0]
             made[qualifier] = Endpoint(
                 route,

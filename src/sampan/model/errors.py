@@ -136,8 +136,8 @@ class VersionInUse(Conflict):
 
 
 class FunctionNotActive(Conflict):
-    def __init__(self, function: str, state: str) -> None:
-        super().__init__(f"function '{function}' is {state}: none of its revisions has become active yet")
+    def __init__(self, function: str, state: str, reason: str = "") -> None:
+        super().__init__(f"function '{function}' is {state}: {reason or 'no revision of it has become active yet'}")
 
 
 class NothingToPublish(Conflict):
@@ -271,8 +271,21 @@ class FunctionFailed(SampanError):
 
 
 class FunctionExited(FunctionFailed):
+    """Its process ended before it had answered; `failure` tells how, where that became known in time."""
+
+    def __init__(self, milliseconds: int, failure: Failure | None = None) -> None:
+        self.milliseconds, self.failure = milliseconds, failure
+        how = f": {failure.message}" if failure is not None else ""
+        super().__init__(f"Process exited unexpectedly before completing request (duration: {milliseconds}ms){how}")
+
+
+class ConnectionClosed(FunctionFailed):
+    """It closed the connection before it had answered, and lives."""
+
     def __init__(self, milliseconds: int) -> None:
-        super().__init__(f"Process exited unexpectedly before completing request (duration: {milliseconds}ms)")
+        super().__init__(
+            f"The function closed the connection before completing request (duration: {milliseconds}ms)"
+        )
 
 
 class FunctionTimedOut(FunctionFailed):

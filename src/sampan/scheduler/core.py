@@ -101,8 +101,8 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
                 instance.since = now
         case Lost(gateway):
             if instance.lease == gateway:
-                instance.lease = None
-            return _discard(fleet, instance, f"given up by a gateway: {event.why}", now)
+                instance.lease, instance.lost_by = None, gateway
+            return _discard(fleet, instance, f"given up by a gateway: {event.why}", now, not event.replace)
         case Unhealthy(_, why):
             return _discard(fleet, instance, why, now)
         case Created():
@@ -121,8 +121,8 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
                 instance.stages = (stage,) if stage else ()
         case Ended(_, failure):
             del fleet.instances[instance.id]
-            if instance.lease is not None:
-                return [Forget(instance.lease, instance.id, failure)]
+            if (holder := instance.lease or instance.lost_by) is not None:
+                return [Forget(holder, instance.id, failure)]
     return []
 
 
@@ -247,7 +247,7 @@ def _refuse(fleet: Fleet, answer: Refuse) -> list[Decision]:
     return decisions
 
 
-def _discard(fleet: Fleet, instance: Instance, why: str, now: float) -> list[Decision]:
+def _discard(fleet: Fleet, instance: Instance, why: str, now: float, doubtful: bool = False) -> list[Decision]:
     """Use it no more: drained first where a gateway still holds it."""
     if instance.phase is Phase.STOPPING:
         return []
@@ -255,13 +255,13 @@ def _discard(fleet: Fleet, instance: Instance, why: str, now: float) -> list[Dec
     if instance.lease is not None:
         instance.revoked = True
         return [Revoke(instance.lease, instance.id)]
-    return [_stop(fleet, instance, why, now)]
+    return [_stop(fleet, instance, why, now, doubtful)]
 
 
-def _stop(fleet: Fleet, instance: Instance, why: str, now: float) -> Stop:
+def _stop(fleet: Fleet, instance: Instance, why: str, now: float, doubtful: bool = False) -> Stop:
     served = instance.phase not in SPARE and instance.phase is not Phase.STARTING
     instance.enter(Phase.STOPPING, now)
-    return Stop(instance.id, fleet.version.key, why, served)
+    return Stop(instance.id, fleet.version.key, why, served, doubtful)
 
 
 # ── granting ──────────────────────────────────────────────────────────────────────────────────────────

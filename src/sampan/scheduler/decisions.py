@@ -44,6 +44,7 @@ class Stop(_Decision, frozen=True):
     version: VersionKey
     why: str
     served: bool  # it was ready once, so its pre-stop hook is due
+    doubtful: bool = False  # it may have ended by itself just now
 
 
 class Grant(_Decision, frozen=True):

@@ -71,6 +71,7 @@ class Lost(_Event, frozen=True):
     gateway: str
     instance: InstanceId
     why: str
+    replace: bool = False  # it lives, but must not serve again; else it may have ended by itself
 
 
 class Observed(_Event, frozen=True):

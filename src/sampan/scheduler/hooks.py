@@ -44,7 +44,7 @@ class Hooks:
             done = await self._engine.exec(sandbox.id, hook.command, b"", hook.timeout)
             if done.exit_code != 0:
                 said = (done.stderr or done.stdout)[-LAST_WORDS:].decode(errors="replace")
-                raise _failed(f"initializer {hook.command[0]!r} exited with code {done.exit_code}", said)
+                raise _failed(f"initializer {hook.command[0]!r} exited with code {done.exit_code}{_saying(said)}")
             return
         try:
             origin = f"http://{sandbox.host}:{sandbox.port}"
@@ -54,7 +54,7 @@ class Hooks:
         except (aiohttp.ClientError, OSError) as error:
             raise _failed(f"initializer could not be called: {error}") from error
         if not 200 <= status < 300:
-            raise _failed(f"initializer answered {status}", said)
+            raise _failed(f"initializer answered {status}{_saying(said)}")
 
     async def first_check(self, version: Version, sandbox: Sandbox) -> None:
         """The health check that ends a start. Raises: StartFailed (HEALTH_CHECK_FAILED)."""
@@ -112,8 +112,12 @@ class Hooks:
                 return answer.status, (await answer.content.read(LAST_WORDS)).decode(errors="replace")
 
 
-def _failed(message: str, said: str = "") -> StartFailed:
-    return StartFailed(Failure(FailureKind.INITIALIZER_FAILED, message, log_tail=said))
+def _failed(message: str) -> StartFailed:
+    return StartFailed(Failure(FailureKind.INITIALIZER_FAILED, message))
+
+
+def _saying(said: str) -> str:
+    return f", saying {said.strip()!r}" if said.strip() else ""
 
 
 def _frame(log_path: str, line: str) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, assert_never
 
-from sampan.engine.engine import Engine, Sandbox, Seen, Synced
+import msgspec
+
+from sampan.engine.engine import Engine, Sandbox, Seen, Stream, Synced
 from sampan.engine.engine import Gone as SandboxGone
 from sampan.link.messages import Down
 from sampan.link.messages import Gone as InstanceGone
@@ -44,6 +46,8 @@ from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
 from sampan.telemetry.logs import Log
 
 TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
+DOUBT = 0.25  # seconds in which the engine hears that a program ended whose connection broke; mostly a few ms
+LAST_LINES = 4096  # bytes of a program's output that are told with a failure
 HISTORY = 1000  # ended instances whose log can still be found by function
 
 log = Log("scheduler")
@@ -79,6 +83,7 @@ class Scheduler:
         self._start_timeout, self._grace = start_timeout, grace
         self._group: asyncio.TaskGroup | None = None
         self._working: dict[InstanceId, asyncio.Task[None]] = {}  # creations and starts under way
+        self._doubtful: dict[InstanceId, asyncio.Event] = {}  # those whose stop waits for news of their end
         self._checking: dict[InstanceId, asyncio.Task[None]] = {}  # periodic health checks
         self._warming: dict[VersionKey, list[asyncio.Future[None]]] = {}
         self._synced = asyncio.Event()
@@ -248,9 +253,10 @@ class Scheduler:
             try:
                 await self._hooks.initialize(version, sandbox)
                 await self._hooks.first_check(version, sandbox)
-            except StartFailed:
+            except StartFailed as error:
+                explained = await self._with_log(id_, error)
                 await self._engine.stop(id_, 0)
-                raise
+                raise explained from error
             stages += sandbox.stages
             if version.initializer or version.health_check:
                 stages += (Stage("initialize", initialising, time.time_ns()),)
@@ -264,6 +270,15 @@ class Scheduler:
         self.post(Started(id_, sandbox.host, sandbox.port, stages, sandbox.log_path, took))
         if version.health_check:
             self._check_health(id_, version)
+
+    async def _with_log(self, id_: InstanceId, error: StartFailed) -> StartFailed:
+        """A hook's failure, with what the program wrote before."""
+        written = b""
+        with suppress(StartFailed):
+            for stream in Stream:
+                written += (await self._engine.logs(id_, stream, -LAST_LINES, LAST_LINES)).data
+        tail = written[-LAST_LINES:].decode(errors="replace")
+        return StartFailed(msgspec.structs.replace(error.failure, log_tail=tail))
 
     def _start_failed(self, id_: InstanceId, version: Version, error: StartFailed) -> None:
         failure = error.failure
@@ -293,6 +308,8 @@ class Scheduler:
         log.info("instance stopping", instance=stop.instance, version=stop.version, why=stop.why)
         if check := self._checking.pop(stop.instance, None):
             check.cancel()
+        if stop.doubtful and await self._ended_by_itself(stop.instance):
+            return
         if stop.served and version.pre_stop and (known := self.cluster.instance(stop.instance)):
             instance = known[1]
             with suppress(StartFailed):
@@ -305,8 +322,21 @@ class Scheduler:
             await asyncio.sleep(1)
             self._spawn(self._stop(stop, version))
             return
-        self._past.append((stop.instance, stop.version))
-        self.post(Ended(stop.instance))
+        if self.cluster.instance(stop.instance) is not None:  # else it had ended by itself, and that is known
+            self._past.append((stop.instance, stop.version))
+            self.post(Ended(stop.instance))
+
+    async def _ended_by_itself(self, id_: InstanceId) -> bool:
+        """A program's connections break a moment before its end is known; stopped in between, it would hide why."""
+        ended = self._doubtful[id_] = asyncio.Event()
+        try:
+            async with asyncio.timeout(DOUBT):
+                await ended.wait()
+        except TimeoutError:
+            return False
+        finally:
+            del self._doubtful[id_]
+        return True
 
     # ── periodic health checks ────────────────────────────────────────────────────────────────────────
 
@@ -376,8 +406,8 @@ class Scheduler:
         if id_ in self._working:
             return  # the task that starts it reports, with the reason
         known = self.cluster.instance(id_)
-        if known is None or known[1].phase is Phase.STOPPING:
-            return  # the task that stops it reports
+        if known is None or (failure is None and known[1].phase is Phase.STOPPING):
+            return  # the task that stops it reports; with a failure, it ended before that
         fleet, instance = known
         log.warning("instance gone", instance=id_, version=fleet.version.key, why=failure and failure.message)
         self._past.append((id_, fleet.version.key))
@@ -386,6 +416,8 @@ class Scheduler:
         if check := self._checking.pop(instance.id, None):
             check.cancel()
         self.post(Ended(id_, failure))
+        if doubt := self._doubtful.get(id_):
+            doubt.set()
 
     async def _tick(self) -> None:
         while True:

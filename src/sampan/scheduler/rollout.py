@@ -22,6 +22,7 @@ from sampan.model.version import Version
 from sampan.scheduler.events import Planned, Target
 from sampan.scheduler.loop import Scheduler
 from sampan.telemetry.logs import Log
+from sampan.wire.errors import last_lines
 
 MOST_WARMED = 4  # instances of a new version that are made ready before it gets traffic, at most
 PATIENCE = 150.0  # seconds for them; the start's own limit strikes first
@@ -156,7 +157,7 @@ class Rollouts:
             raise StartFailed(Failure(FailureKind.ENGINE_FAILED, why)) from None
 
     async def _reject(self, function: str, revision: int, failure: Failure) -> None:
-        reason = failure.message + (f"\n{failure.log_tail}" if failure.log_tail else "")
+        reason = failure.message + last_lines(failure)
         log.warning("revision rejected", function=function, revision=revision, why=failure.message)
         with suppress(NotFound):
             await self._catalog.reject(function, revision, failure.kind.value, reason)

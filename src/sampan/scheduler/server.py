@@ -99,8 +99,8 @@ class Gateways:
                 self._scheduler.post(events.Wanted(gateway, version, waiting, since, seen))
             case GiveBack(instance):
                 self._scheduler.post(events.GivenBack(gateway, instance))
-            case Lost(instance, why):
-                self._scheduler.post(events.Lost(gateway, instance, why))
+            case Lost(instance, why, replace):
+                self._scheduler.post(events.Lost(gateway, instance, why, replace))
             case TailWanted():
                 self._spawn(self._tail(channel, message))
             case Records(records):

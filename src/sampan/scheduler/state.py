@@ -56,6 +56,7 @@ class Instance:
     host: str = ""
     port: int = 0
     lease: str | None = None  # the gateway that holds it
+    lost_by: str | None = None  # the gateway that could not use it and wants to know why
     revoked: bool = False
     unfit: bool = False  # ends as soon as nobody holds it
     last_used: float = 0.0

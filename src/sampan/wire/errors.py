@@ -58,6 +58,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.ImageFailed: (412, "ImagePullFailed"),  # by its kind, too
     e.FunctionFailed: (502, "BadResponse"),
     e.FunctionExited: (502, "BadResponse"),
+    e.ConnectionClosed: (502, "BadResponse"),
     e.FunctionTimedOut: (502, "BadResponse"),
     e.BadResponse: (502, "BadResponse"),
     e.PlatformFailed: (500, "InternalServerError"),
@@ -97,10 +98,9 @@ def answer(error: BaseException, request_id: str) -> tuple[int, str, bytes]:
     """Status, code and JSON body. An error that is none of ours says nothing of itself."""
     if isinstance(error, e.StartFailed | e.ImageFailed):
         status, code = FAILURES[error.failure.kind]
-        message = failure_message(error.failure)
     else:
         status, code = _answer_of(type(error))
-        message = str(error) if isinstance(error, e.SampanError) else "internal error; see the platform's log"
+    message = message_of(error) if isinstance(error, e.SampanError) else "internal error; see the platform's log"
     return status, code, _encode(Envelope(code, message, request_id))
 
 
@@ -116,11 +116,15 @@ def extra_headers(error: BaseException) -> list[tuple[str, str]]:
     return []
 
 
-def failure_message(failure: Failure) -> str:
-    """Why it failed, and the container's last lines."""
-    if not failure.log_tail:
-        return failure.message
-    return f"{failure.message}\nLogs:\n{failure.log_tail}"
+def message_of(error: e.SampanError) -> str:
+    """What went wrong and, where a container failed, its last lines."""
+    failure = error.failure if isinstance(error, e.StartFailed | e.ImageFailed | e.FunctionExited) else None
+    return str(error) + (last_lines(failure) if failure is not None else "")
+
+
+def last_lines(failure: Failure) -> str:
+    """How a message goes on that tells a container's last lines; "" where there are none."""
+    return f"\nLogs:\n{failure.log_tail}" if failure.log_tail else ""
 
 
 def _answer_of(kind: type[BaseException]) -> Answer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -33,6 +34,12 @@ class Box:
 
     def sandbox(self, stages: tuple[Stage, ...] = ()) -> Sandbox:
         return self.record.sandbox(self.state, self.log_path, stages)
+
+    def over(self) -> bool:
+        """Whether its first process has ended, heard of or not."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return self.ended.is_set() or bool(poll.poll(0))
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):

@@ -217,7 +217,7 @@ class NodeEngine:
             box = self._boxes.get(sandbox)
             if box is None:
                 return
-            box.wanted = True
+            box.wanted = box.wanted or not box.over()
             try:
                 await self._ask(box, grace)
             finally:
@@ -313,7 +313,7 @@ class NodeEngine:
         except RuntimeFailed as error:
             # The program has not run: what is in its log is what the runtime said.
             said = str(error) or self._logs.tail(spec.id).strip()
-            await self._cgroup(spec.id).remove()
+            await leftovers.end(self._cgroup(spec.id))
             self._runtime.forget(spec.id)
             raise StartFailed(_refused(spec, said)) from error
         finally:
