@@ -157,7 +157,8 @@ class Platform:
             with contextlib.suppress(OSError):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 cgroups = (process / "cgroup").read_text()
-                if str(self.layout.run) in command or f"sampan-{realm}" in cgroups:
+                ours = str(self.layout.run) in command or f"sampan-{realm}" in cgroups
+                if ours and command:  # without a command line it is dead, and waits for its parent to notice
                     found.append(f"process {process.name}: {command}")
         loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False).stdout
         found += [line for line in loops.splitlines() if f"sampan-{realm}" in line or str(self.state) in line]

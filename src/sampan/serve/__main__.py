@@ -1,28 +1,23 @@
 """`python -m sampan.serve ROLE SETTINGS-FILE [ARGUMENT…]`: one process of the platform."""
 
+import importlib
 import sys
 from pathlib import Path
 
 import msgspec
 
-from sampan.serve import control, gateway, sandboxd, up
 from sampan.settings import Settings
+
+ROLES = ("supervisor", "control", "sandboxd", "gateway")
 
 
 def main() -> None:
-    role, file, *arguments = sys.argv[1:]
+    name, file, *arguments = sys.argv[1:]
+    if name not in ROLES:
+        sys.exit(f"no role {name!r}; there are {', '.join(ROLES)}")
     settings = msgspec.json.decode(Path(file).read_bytes(), type=Settings)
-    match role:
-        case "up":
-            up.run(settings)
-        case "control":
-            control.run(settings)
-        case "sandboxd":
-            sandboxd.run(settings)
-        case "gateway":
-            gateway.run(settings, arguments[0], [int(fd) for fd in arguments[1:]])
-        case _:
-            sys.exit(f"no role {role!r}; there are up, control, sandboxd and gateway")
+    role = importlib.import_module(f"sampan.serve.{name}")  # a role pays for its own rooms only
+    role.run(settings, *arguments)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,14 @@ from sampan.store.database import Database, sqlite_url
 
 GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, after a restart of control
 
+LATE = (
+    "aiosqlite",  # by SQLAlchemy, when an engine is made
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlite3",
+    "uvicorn.lifespan.off",  # by uvicorn, when its configuration is loaded
+    "uvicorn.protocols.http.httptools_impl",
+)
+
 
 def limits(settings: Settings) -> Limits:
     """What this machine and its settings allow."""
@@ -59,7 +67,7 @@ def defaults(settings: Settings) -> Defaults:
 def run(settings: Settings) -> None:
     """Serve until asked to end."""
     layout = Layout(settings)
-    role.become("control", settings, unprivileged=True)
+    role.become("control", settings, unprivileged=True, late=LATE)
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         with suppress(asyncio.CancelledError):

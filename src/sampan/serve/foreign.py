@@ -9,8 +9,6 @@ from sampan.engine.node.containerd import daemon_config
 from sampan.serve.layout import Layout
 from sampan.settings import Registry
 
-REGISTRY_PROGRAM = "docker-registry"
-
 
 def registry_config(root: Path, settings: Registry) -> str:
     """CNCF Distribution's configuration; it reads YAML, of which JSON is a part."""

@@ -10,10 +10,10 @@ from sampan.serve.layout import Layout
 from sampan.settings import Settings
 
 
-def run(settings: Settings, name: str, descriptors: list[int]) -> None:
+def run(settings: Settings, name: str, *descriptors: str) -> None:
     """Serve until asked to end, then drain."""
     layout = Layout(settings)
-    listeners = [socket.socket(fileno=fd) for fd in descriptors]
+    listeners = [socket.socket(fileno=int(fd)) for fd in descriptors]
     role.become(name, settings, unprivileged=True)
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:

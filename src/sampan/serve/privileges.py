@@ -1,14 +1,10 @@
 """Becoming nobody in particular, and not outliving one's parent."""
 
 import ctypes
-import importlib
 import os
-import pkgutil
 import pwd
 import signal
 import subprocess
-
-import sampan
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_NO_NEW_PRIVS = 38
@@ -33,29 +29,6 @@ def ensure_user(name: str) -> tuple[int, int]:
             raise NoSuchUser(f"cannot make the user {name!r}: {made.stderr.strip()}") from None
         entry = pwd.getpwnam(name)
     return entry.pw_uid, entry.pw_gid
-
-
-LAZY = (
-    "aiosqlite",  # by SQLAlchemy, when an engine is made
-    "encodings.idna",  # by socket, on the first name that is looked up
-    "sqlalchemy.dialects.sqlite.aiosqlite",
-    "sqlite3",
-    "uvicorn.lifespan.off",  # by uvicorn, when its configuration is loaded
-    "uvicorn.protocols.http.httptools_impl",
-)
-"""What libraries import only when it is used: too late for us. tests/journeys/test_set_up.py fails without."""
-
-
-def import_everything() -> None:
-    """Import every module of ours, so that nothing is left to import when the files can no longer be read.
-
-    The installation may lie where only root may look (a checkout in a home directory).
-    """
-    for name in LAZY:
-        importlib.import_module(name)
-    for module in pkgutil.walk_packages(sampan.__path__, "sampan."):
-        if ".migrations" not in module.name and not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
 
 
 def drop(uid: int, gid: int) -> None:

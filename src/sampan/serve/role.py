@@ -1,23 +1,30 @@
 """What every process of ours does around its work: privileges, readiness, its signals, its event loop."""
 
 import asyncio
+import importlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 import uvloop
 
-from sampan.serve.privileges import die_with_parent, drop, ensure_user, import_everything
+from sampan.serve.privileges import die_with_parent, drop, ensure_user
 from sampan.settings import Settings
 from sampan.telemetry.logs import configure
 
 
-def become(name: str, settings: Settings, unprivileged: bool) -> None:
-    """Set up the log, give up root where it is not needed, and never outlive the supervisor."""
+def become(name: str, settings: Settings, unprivileged: bool, late: Iterable[str] = ()) -> None:
+    """Set up the log, give up root where it is not needed, and never outlive the supervisor.
+
+    late: modules that libraries import when they are used. The installation may lie where only root may look (a
+    checkout in a home directory), so everything is imported before root is given up; a role's own modules are,
+    since nothing of ours imports inside a function there.
+    """
     configure(name, settings.platform.log_level)
     if unprivileged and os.geteuid() == 0:
-        import_everything()
+        for module in ("encodings.idna", *late):
+            importlib.import_module(module)
         drop(*ensure_user(settings.platform.user))
     die_with_parent()
 
