@@ -20,7 +20,10 @@ released. *Started* means its program runs and its port accepts connections.
  4. `stop` is idempotent: an unknown id is already stopped. A frozen sandbox is thawed to receive its signal.
  5. Every sandbox that was created ends in exactly one `Gone` event, whoever ended it.
  6. Sandboxes outlive the engine's process. A new process finds them again and `watch` reports them first.
- 7. Cancelling a call undoes what it had begun, before it returns. `start` cancelled leaves the sandbox stopped.
+    A watch across processes goes on by itself: it tells everything once more up to another `Synced`, and what
+    had been seen before and is not told again is gone, without a `Gone`.
+ 7. Cancelling a call undoes what it had begun, before it returns. `start` cancelled leaves the sandbox stopped;
+    `stop` cancelled cuts the grace short. A caller that loses its connection to the engine has cancelled.
  8. Log output is kept in order per stream, at most `SandboxSpec.log_mb`; positions only grow.
 
 **A worked example.**
@@ -90,7 +93,7 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
 
 
 class Synced(msgspec.Struct, frozen=True, tag=True):
-    """Everything from before the watch began has been told."""
+    """Everything from before the watch began has been told. Comes again when the engine's process was replaced."""
 
 
 class Gone(msgspec.Struct, frozen=True, tag=True):
@@ -177,7 +180,11 @@ class Engine(Protocol):
         """Every sandbox there is, `Synced`, then every change, in order, for ever."""
 
     async def exec(self, sandbox: InstanceId, argv: tuple[str, ...], stdin: bytes, timeout: float) -> ExecResult:
-        """Run a program inside, with the sandbox's environment and user. Output is cut at 1 MiB a stream."""
+        """Run a program inside a READY sandbox, with its environment and user. Output is cut at 1 MiB a stream.
+
+        Raises: StartFailed (NO_SUCH_SANDBOX; ENGINE_FAILED when it does not end within `timeout` seconds: it is
+        killed then, or when the sandbox is not READY).
+        """
 
     async def logs(self, sandbox: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:
         """At most `limit` bytes of a stream from `position`; negative: counted from the end.

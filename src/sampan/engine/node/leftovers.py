@@ -40,14 +40,18 @@ async def clean(
     known = {name for name, _ in records.read()} | runtime.known() | cgroup.children(layout, parent)
     for name in sorted(known - keep):
         log.info("removing what is left of sandbox %s", name)
-        group = cgroup.cgroup(layout, f"{parent}/{name}")
-        pids: list[int] = []
-        with suppress(FileNotFoundError):
-            pids = group.pids()
-        await group.remove()
-        process.reap(pids)
+        await end(cgroup.cgroup(layout, f"{parent}/{name}"))
         runtime.forget(name)
         records.remove(name)
+
+
+async def end(group: Cgroup) -> None:
+    """End everything in a cgroup that nobody watches, and remove it. Raises: TimeoutError."""
+    pids: list[int] = []
+    with suppress(FileNotFoundError):
+        pids = group.pids()
+    await group.remove()
+    process.reap(pids)
 
 
 def _end_runtimes(state: Path) -> None:
