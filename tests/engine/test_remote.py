@@ -67,6 +67,7 @@ async def test_a_watch_tells_everything_anew_after_a_restart(path: Path, remote:
         watch.seen.clear()
         await watch.until(Synced)
         assert [event.sandbox.id for event in watch.seen if isinstance(event, Seen)] == [stays.id]
+        assert [event.id for event in watch.seen if isinstance(event, Gone)] == [ends.id]
     server.close()
 
 

@@ -20,8 +20,8 @@ released. *Started* means its program runs and its port accepts connections.
  4. `stop` is idempotent: an unknown id is already stopped. A frozen sandbox is thawed to receive its signal.
  5. Every sandbox that was created ends in exactly one `Gone` event, whoever ended it.
  6. Sandboxes outlive the engine's process. A new process finds them again and `watch` reports them first.
-    A watch across processes goes on by itself: it tells everything once more up to another `Synced`, and what
-    had been seen before and is not told again is gone, without a `Gone`.
+    A watch across processes goes on by itself: it tells everything once more, a `Gone` for each that ended
+    meanwhile, and another `Synced`.
  7. Cancelling a call undoes what it had begun, before it returns. `start` cancelled leaves the sandbox stopped;
     `stop` cancelled cuts the grace short. A caller that loses its connection to the engine has cancelled.
  8. Log output is kept in order per stream, at most `SandboxSpec.log_mb`; positions only grow.

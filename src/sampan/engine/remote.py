@@ -2,7 +2,7 @@
 
 The engine's process may be replaced while others use it. A `RemoteEngine` connects anew by itself: a call made
 during the outage waits a few seconds for it, a call that was under way fails (what it asked for may or may not
-have happened), and `watch` begins again. After each `Synced` what had been seen and was not seen again is gone.
+have happened), and `watch` begins again, telling what ended meanwhile too.
 """
 
 import asyncio
@@ -16,12 +16,15 @@ import msgspec
 from sampan.engine.engine import (
     Engine,
     ExecResult,
+    Gone,
     LogChunk,
     Sandbox,
     SandboxEvent,
     SandboxSpec,
+    Seen,
     Stats,
     Stream,
+    Synced,
 )
 from sampan.link import rpc
 from sampan.model.errors import Failure, FailureKind, StartFailed
@@ -30,6 +33,8 @@ from sampan.model.names import InstanceId
 
 _OUTAGE = 5.0  # seconds a call waits for the engine's process to come back; a restart takes about one
 _STEP = 0.05  # seconds between tries to connect
+
+_AWAY = Failure(FailureKind.EXITED, "the sandbox ended while the engine's process was away")
 
 T = TypeVar("T")
 
@@ -224,11 +229,23 @@ class RemoteEngine:
 
     async def watch(self) -> AsyncIterator[SandboxEvent]:
         """As the seam says, anew after each loss of the connection: `Synced` may come again."""
+        known: dict[InstanceId, Sandbox] = {}
         while True:
             client = await self._client()
+            missing = dict(known)
             with suppress(rpc.LinkLost):
                 async with aclosing(_events(client)) as events:
                     async for event in events:
+                        match event:
+                            case Seen(sandbox):
+                                known[sandbox.id] = sandbox
+                                missing.pop(sandbox.id, None)
+                            case Gone(id_):
+                                known.pop(id_, None)
+                            case Synced():
+                                for id_, sandbox in missing.items():
+                                    del known[id_]
+                                    yield Gone(id_, _AWAY, sandbox.labels)
                         yield event
             await asyncio.sleep(_STEP)
 

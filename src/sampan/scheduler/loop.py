@@ -363,15 +363,11 @@ class Scheduler:
     # ── what the engine tells ─────────────────────────────────────────────────────────────────────────
 
     async def _watch(self) -> None:
-        told: set[InstanceId] = set()
         async for event in self._engine.watch():
             match event:
                 case Seen(sandbox):
-                    told.add(sandbox.id)
                     self._seen(sandbox)
                 case Synced():
-                    self._forget_untold(told)
-                    told = set()
                     self._synced.set()
                 case SandboxGone(id_, failure):
                     self._gone(id_, failure)
@@ -390,17 +386,6 @@ class Scheduler:
         log.info("unknown sandbox ended", instance=id_)
         with suppress(StartFailed):
             await self._engine.stop(id_, self._grace)
-
-    def _forget_untold(self, told: set[InstanceId]) -> None:
-        """The engine came back without these: they ended while nobody looked."""
-        lost = Failure(FailureKind.EXITED, "the sandbox ended while the engine was away")
-        for _, instance in list(self.cluster.instances()):
-            if (
-                instance.id not in told
-                and instance.id not in self._working
-                and instance.phase is not Phase.STOPPING
-            ):
-                self._gone(instance.id, lost)
 
     def _gone(self, id_: InstanceId, failure: Failure | None) -> None:
         if id_ in self._working:
