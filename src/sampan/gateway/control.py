@@ -48,6 +48,7 @@ class Control:
         self._path, self._name = path, name
         self._channel: _Connection | None = None
         self._joined = False
+        self.told = asyncio.Event()  # control has told the routes at least once
         self._lost = asyncio.Event()
         self._records: deque[InvocationRecord] = deque(maxlen=KEPT_RECORDS)
         self._batch: asyncio.TimerHandle | None = None
@@ -142,6 +143,7 @@ class Control:
                 leases.learn({version.key: version.freeze_delay for version in routes.versions()})
                 if not self._joined:
                     self._joined = True
+                    self.told.set()
                     leases.reconnected()
                     self._send_records()
             case RouteChanged():

@@ -61,8 +61,13 @@ class Gateway:
         """Where it listens."""
         return [listener.getsockname()[:2] for server in self._servers for listener in server.sockets]
 
+    async def learn(self) -> None:
+        """Look for control and wait until it has told the routes; a gateway that knows none can only refuse."""
+        self._begin()
+        await self.control.told.wait()
+
     async def start(self) -> None:
-        """Listen, and begin to look for control. Raises: OSError when an address cannot be had."""
+        """Listen, and look for control unless that has begun. Raises: OSError when an address cannot be had."""
         loop = asyncio.get_running_loop()
         try:
             for listener in self._listeners:
@@ -74,10 +79,15 @@ class Gateway:
         except OSError:
             self._stop_listening()
             raise
-        self._tasks = [
-            loop.create_task(self.control.run(self.routes, self.leases)),
-            loop.create_task(self._sweep()),
-        ]
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks = [
+                loop.create_task(self.control.run(self.routes, self.leases)),
+                loop.create_task(self._sweep()),
+            ]
 
     async def stop(self) -> None:
         """Take nothing new, let what is in flight end within `drain`, give everything back."""

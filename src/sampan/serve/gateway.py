@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 
 from sampan.gateway.server import Gateway
 from sampan.serve import role
@@ -18,6 +19,12 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         gateway = Gateway(settings.gateway, layout.link_socket, layout.api_socket, name, listeners=listeners)
+        learning = asyncio.get_running_loop().create_task(gateway.learn())
+        asked.add_done_callback(lambda _: learning.cancel())
+        with suppress(asyncio.CancelledError):
+            await learning
+        if asked.done():
+            return
         await gateway.start()
         role.ready()
         await asked
