@@ -133,7 +133,6 @@ static void text(struct request *r, const char *format, ...) {
 static void plain(struct request *r) { text(r, "ok\n"); }
 static void echo_head(struct request *r) { reply(r, 200, "text/plain", r->head, strlen(r->head)); }
 static void echo_body(struct request *r) { reply(r, 200, "application/octet-stream", r->body, r->length); }
-static void status(struct request *r) { reply(r, (int)amount(r, "code", 500), "text/plain", "as told\n", 8); }
 static void slow(struct request *r) { pause_for(amount(r, "ms", 1000)); text(r, "at last\n"); }
 static void load(struct request *r) { text(r, "requests %d most-at-once %d\n", requests, most); }
 static void leave(struct request *r) { exit((int)amount(r, "code", ABRUPT)); }
@@ -141,15 +140,31 @@ static void crash(struct request *r) { (void)r; abort(); }
 static void reset(struct request *r) { r->keep = 0; }
 static void garbage(struct request *r) { putf(r->fd, "This is no HTTP at all\r\n\r\n"); r->keep = 0; }
 
+static void status(struct request *r) {
+    char more[600] = "Content-Length: 8\r\n";
+    const char *told = asked(r, "fc", NULL);
+    if (told) snprintf(more, sizeof more, "Content-Length: 8\r\nX-Fc-Status: %s\r\n", told);
+    head(r, (int)amount(r, "code", 500), "text/plain", more);
+    if (strcmp(r->method, "HEAD") && put(r->fd, "as told\n", 8)) r->keep = 0;
+}
+
+static void print_call(const struct request *r, const char *name) {     /* and what the platform calls it */
+    const char *id = strcasestr(r->head, "\r\nx-fc-request-id: ");
+    const char *path = strcasestr(r->head, "\r\nx-fc-control-path: ");
+    id = id ? id + 19 : "-";
+    path = path ? path + 21 : "-";
+    printf("%s %.*s %.*s\n", name, (int)strcspn(path, "\r"), path, (int)strcspn(id, "\r"), id);
+}
+
 static void initialize(struct request *r) {
     const char *how = word("init");
     if (how && !strcmp(how, "hang")) for (;;) pause();
-    printf("initialize\n");
+    print_call(r, "initialize");
     if (how && strstr(how, "ms")) { pause_for(atol(how)); how = NULL; }
     reply(r, how ? atoi(how) : 200, "text/plain", "initialize\n", 11);
 }
 
-static void pre_stop(struct request *r) { printf("pre-stop\n"); text(r, "pre-stop\n"); }
+static void pre_stop(struct request *r) { print_call(r, "pre-stop"); text(r, "pre-stop\n"); }
 
 static void drip(struct request *r) {                   /* a body of known length, byte by byte */
     long bytes = amount(r, "bytes", 10), ms = amount(r, "ms", 100);
@@ -355,13 +370,15 @@ static void websocket(struct request *r) {
     free(content);
 }
 
+static void event(struct request *);
+
 static const struct { const char *path; void (*act)(struct request *); } ROUTES[] = {
     { "/head", echo_head },         /* the request's head as it arrived */
     { "/body", echo_body },         /* the request's body */
-    { "/invoke", echo_body },       /* an event call: the event */
+    { "/invoke", event },           /* an event call: the event, or, where that is a path, what the path says */
     { "/initialize", initialize },
     { "/pre-stop", pre_stop },
-    { "/status", status },          /* ?code= */
+    { "/status", status },          /* ?code= &fc= X-Fc-Status */
     { "/slow", slow },              /* ?ms= */
     { "/drip", drip },              /* ?bytes= &ms= between two */
     { "/chunked", chunked },        /* ?n= &ms= */
@@ -386,16 +403,30 @@ static const struct { const char *path; void (*act)(struct request *); } ROUTES[
     { "/ws", websocket },
 };
 
+static void (*chosen(const char *path))(struct request *) {
+    for (size_t n = 0; n < sizeof ROUTES / sizeof *ROUTES; n++)
+        if (!strcmp(ROUTES[n].path, path)) return ROUTES[n].act;
+    return plain;
+}
+
+static void event(struct request *r) {
+    static _Thread_local char target[sizeof r->path];
+    if (!r->length || *r->body != '/' || r->length >= sizeof target) { echo_body(r); return; }
+    memcpy(target, r->body, r->length);
+    target[r->length] = 0;
+    size_t path = strcspn(target, "?");
+    r->query = target[path] ? target + path + 1 : "";
+    target[path] = 0;
+    chosen(target)(r);
+}
+
 /* ---- connections ---- */
 
 static void act(struct request *r) {
     int now = ++flying, seen = most;
     while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now)) {}
     int served = ++requests;
-    void (*chosen)(struct request *) = plain;
-    for (size_t n = 0; n < sizeof ROUTES / sizeof *ROUTES; n++)
-        if (!strcmp(ROUTES[n].path, r->path)) chosen = ROUTES[n].act;
-    chosen(r);
+    chosen(r->path)(r);
     flying--;
     if (served == counted("exit-after", -1)) exit(ABRUPT);
 }

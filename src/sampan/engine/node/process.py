@@ -125,14 +125,15 @@ def start_time(pid: int) -> int | None:
 
 
 def leaves_to_default(pid: int, number: int) -> bool:
-    """Whether the process neither catches nor ignores the signal.
+    """Whether the process neither catches nor ignores the signal, nor blocks it to wait for it.
 
     The kernel does not carry out default actions for the first process of a pid namespace, so such a signal
-    would change nothing there. Source: pid_namespaces(7).
+    would change nothing there. Small inits (tini, dumb-init) block what they wait for. Source: pid_namespaces(7),
+    sigwait(3), signalfd(2).
     """
     try:
         with open(f"/proc/{pid}/status") as file:
-            masks = dict(line.split(":", 1) for line in file if line.startswith(("SigIgn", "SigCgt")))
+            masks = dict(line.split(":", 1) for line in file if line.startswith(("SigBlk", "SigIgn", "SigCgt")))
     except (FileNotFoundError, ProcessLookupError):
         return True
     return not any(int(mask, 16) & (1 << (number - 1)) for mask in masks.values())
