@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -76,6 +77,26 @@ class TestNodeInMemory:
                 await engine.destroy_all()
 
     test_the_disk_is_bounded = MachineContract.test_the_disk_is_bounded
+
+
+@pytest.mark.skipif(shutil.which("crun") is None, reason="crun is not installed")
+class TestNodeWithCrun:
+    @pytest.fixture
+    async def bench(self, place: MachineBench) -> AsyncIterator[MachineBench]:
+        async with place.node(runtime="crun") as engine:
+            place.engine = engine
+            try:
+                yield place
+            finally:
+                await engine.destroy_all()
+
+    test_life = MachineContract.test_a_sandbox_is_created_started_frozen_thawed_and_stopped
+    test_memory = MachineContract.test_too_much_memory_is_told_apart_from_an_exit
+    test_exec = MachineContract.test_exec_runs_inside_with_the_sandbox_s_environment_and_user
+    test_a_missing_program_is_named = MachineContract.test_a_missing_program_is_named
+    test_an_exit_before_the_port_opens = (
+        MachineContract.test_an_exit_before_the_port_opens_ends_the_start_with_code_and_log
+    )
 
 
 # ── isolation on the network ──────────────────────────────────────────────────────────────────────────

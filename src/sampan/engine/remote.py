@@ -6,7 +6,7 @@ have happened), and `watch` begins again, telling what ended meanwhile too.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from sampan.model.image import Image, PullProgress, RegistryAuth
 from sampan.model.names import InstanceId
 
 _OUTAGE = 5.0  # seconds a call waits for the engine's process to come back; a restart takes about one
+_UNDO = 30.0  # seconds for the end of a sandbox whose start was cancelled; takes milliseconds
 _STEP = 0.05  # seconds between tries to connect
 
 _AWAY = Failure(FailureKind.EXITED, "the sandbox ended while the engine's process was away")
@@ -216,10 +217,21 @@ class RemoteEngine:
         self._connection.close()
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
-        return await self._connection.call("create", Create(spec), Sandbox)
+        return await self._or_stop(spec.id, self._connection.call("create", Create(spec), Sandbox))
 
     async def start(self, sandbox: InstanceId, timeout: float) -> Sandbox:
-        return await self._connection.call("start", Start(sandbox, timeout), Sandbox)
+        return await self._or_stop(sandbox, self._connection.call("start", Start(sandbox, timeout), Sandbox))
+
+    async def _or_stop(self, sandbox: InstanceId, call: Coroutine[None, None, Sandbox]) -> Sandbox:
+        """Our cancellation may cross the reply to what is done already, and must undo it then."""
+        try:
+            return await call
+        except asyncio.CancelledError:
+            stop = asyncio.ensure_future(asyncio.wait_for(self.stop(sandbox, grace=0), _UNDO))
+            while not stop.done():
+                with suppress(asyncio.CancelledError, Exception):  # what cannot be undone now, the next watch tells
+                    await asyncio.shield(stop)
+            raise
 
     async def freeze(self, sandbox: InstanceId, on: bool = True) -> None:
         await self._connection.call("freeze", Freeze(sandbox, on), type(None))

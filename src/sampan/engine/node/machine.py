@@ -24,11 +24,12 @@ class Machine(msgspec.Struct, frozen=True):
     cores: int
 
 
-def prepare(favordynmods: bool, crun: bool) -> Machine:
+def prepare(favordynmods: bool, hugetlb: Path | None) -> Machine:
     """Change this process and the machine as the engine needs it. Raises: OSError.
 
     favordynmods: halves the start of a sandbox, for moving into a cgroup then waits for no RCU grace period
     (measured: runc 14.5 → 7 ms); on some kernels it stays until the next boot.
+    hugetlb: a directory that crun needs, see `_free_unified`; None: for another runtime.
     """
     _own_mounts()
     kernel.become_subreaper()
@@ -38,8 +39,8 @@ def prepare(favordynmods: bool, crun: bool) -> Machine:
     layout = cgroup.layout(mountinfo)
     if favordynmods:
         _favor_moves(mountinfo)
-    if crun and not layout.unified:
-        _free_unified(layout)
+    if hugetlb is not None and not layout.unified:
+        _free_unified(layout, hugetlb)
     return Machine(layout, resource.getrlimit(resource.RLIMIT_NOFILE)[1], os.cpu_count() or 1)
 
 
@@ -79,17 +80,24 @@ _FLAGS = {
 }
 
 
-def _free_unified(layout: cgroup.Layout) -> None:
+def _free_unified(layout: cgroup.Layout, target: Path) -> None:
     """crun refuses cgroup v1 while v2 holds a controller; attaching it to a v1 hierarchy of ours frees it."""
     unified = layout.mounts.get("unified")
     if unified is None or "hugetlb" not in Path(unified, "cgroup.controllers").read_text().split():
         return
-    target = Path("/run/sampan-hugetlb")
     target.mkdir(exist_ok=True)
     try:
         kernel.mount("none", str(target), "cgroup", 0, "hugetlb")
     except OSError as error:
         log.warning("crun may not work here: hugetlb cannot leave cgroup v2: %s", error)
+
+
+def release(hugetlb: Path) -> None:
+    """Undo what was mounted for crun; the hierarchy ends with the last cgroup in it."""
+    with suppress(OSError):
+        kernel.unmount(str(hugetlb))
+    with suppress(OSError):
+        hugetlb.rmdir()
 
 
 def resolvers(given: str) -> tuple[str, ...]:

@@ -101,7 +101,10 @@ class NodeEngine:
         """
         with ExitStack() as undo:
             self._lock(undo)
-            self._machine = machine.prepare(self._settings.favordynmods, self._settings.runtime == "crun")
+            hugetlb = self._run / "hugetlb" if self._settings.runtime == "crun" else None
+            if hugetlb is not None:
+                undo.callback(machine.release, hugetlb)
+            self._machine = machine.prepare(self._settings.favordynmods, hugetlb)
             self._runtime = Runtime(self._settings.runtime, self._run / "runtime")
             undo.callback(self._runtime.close)
             self._seccomp = {root: seccomp.load(CAPABILITIES if root else ()) for root in (True, False)}
