@@ -15,7 +15,7 @@ import msgspec
 
 from sampan.api.call import Call, Lines, LogSource, Reply
 from sampan.engine.engine import LogChunk, Stream
-from sampan.model.errors import InstanceNotFound, StartFailed
+from sampan.model.errors import FailureKind, InstanceNotFound, StartFailed
 from sampan.model.names import InstanceId, split_version_key
 
 INTERVAL = 0.25  # seconds between looks for more output; what a person at a terminal does not notice
@@ -109,8 +109,9 @@ class Output:
         while not self._ended:
             try:
                 chunk = await source.read(self._instance, self._stream, self._position, CHUNK)
-            except StartFailed:  # nothing is known of the instance any more
-                self._ended = True
+            except StartFailed as error:
+                # Where the engine is away, what is there is read when it is back.
+                self._ended = error.failure.kind is FailureKind.NO_SUCH_SANDBOX
                 break
             if self._position < 0 and self._cut and chunk.begin == 0:
                 self._cut = False

@@ -6,7 +6,6 @@ task of the scheduler's own group.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, assert_never
@@ -41,6 +40,7 @@ from sampan.scheduler.events import (
     Unhealthy,
     Warmed,
 )
+from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
 from sampan.telemetry.logs import Log
@@ -48,7 +48,6 @@ from sampan.telemetry.logs import Log
 TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
 DOUBT = 0.25  # seconds in which the engine hears that a program ended whose connection broke; mostly a few ms
 LAST_LINES = 4096  # bytes of a program's output that are told with a failure
-HISTORY = 1000  # ended instances whose log can still be found by function
 
 log = Log("scheduler")
 
@@ -68,6 +67,7 @@ class Scheduler:
         hooks: Hooks,
         failures: Failures,
         tell: Callable[[str, Down], None],
+        history: History,
         cluster: Cluster,
         account: str,
         region: str,
@@ -79,6 +79,7 @@ class Scheduler:
         self._hooks = hooks
         self._failures = failures
         self._tell = tell
+        self._history = history
         self._account, self._region = account, region
         self._start_timeout, self._grace = start_timeout, grace
         self._group: asyncio.TaskGroup | None = None
@@ -88,7 +89,6 @@ class Scheduler:
         self._warming: dict[VersionKey, list[asyncio.Future[None]]] = {}
         self._synced = asyncio.Event()
         self._moved = asyncio.Event()
-        self._past: deque[tuple[InstanceId, VersionKey]] = deque(maxlen=HISTORY)
 
     async def run(self) -> None:
         """Until cancelled. Sandboxes are left as they are."""
@@ -158,13 +158,8 @@ class Scheduler:
         return sum(fleet.ready for fleet in fleets)
 
     def histories(self, function: str) -> list[tuple[InstanceId, VersionKey]]:
-        """Instances of a function, ended ones (oldest) first."""
-        past = [(id_, key) for id_, key in self._past if split_version_key(key)[0] == function]
-        return past + [
-            (instance.id, fleet.version.key)
-            for fleet, instance in self.cluster.instances()
-            if fleet.version.function == function
-        ]
+        """Instances of a function whose program was started, ended ones too, oldest first."""
+        return self._history.of(function)
 
     def version(self, key: VersionKey) -> Version | None:
         fleet = self.cluster.fleets.get(key)
@@ -248,6 +243,7 @@ class Scheduler:
         begin = time.monotonic()
         try:
             stages = () if created else await self._create(id_, version)
+            self._history.note(id_, version.key)  # now that there is a log
             sandbox = await self._engine.start(id_, self._start_timeout)
             initialising = time.time_ns()
             try:
@@ -283,7 +279,6 @@ class Scheduler:
     def _start_failed(self, id_: InstanceId, version: Version, error: StartFailed) -> None:
         failure = error.failure
         log.warning("start failed", instance=id_, version=version.key, kind=failure.kind.value, why=failure.message)
-        self._past.append((id_, version.key))
         self._failures.note_failure(version.function, version.key, failure)
         for future in self._warming.get(version.key, ()):
             if failure.kind is not FailureKind.ENGINE_FAILED and not future.done():
@@ -323,7 +318,6 @@ class Scheduler:
             self._spawn(self._stop(stop, version))
             return
         if self.cluster.instance(stop.instance) is not None:  # else it had ended by itself, and that is known
-            self._past.append((stop.instance, stop.version))
             self.post(Ended(stop.instance))
 
     async def _ended_by_itself(self, id_: InstanceId) -> bool:
@@ -381,6 +375,9 @@ class Scheduler:
             return
         log.info("instance adopted", instance=sandbox.id, version=key, state=sandbox.state.value)
         self.post(Found(sandbox.id, key, sandbox.state, sandbox.host, sandbox.port, sandbox.log_path))
+        version = self.cluster.fleets[key].version
+        if version.health_check and sandbox.state is not InstanceState.CREATED:
+            self._check_health(sandbox.id, version)
 
     async def _discard(self, id_: InstanceId) -> None:
         log.info("unknown sandbox ended", instance=id_)
@@ -395,7 +392,6 @@ class Scheduler:
             return  # the task that stops it reports; with a failure, it ended before that
         fleet, instance = known
         log.warning("instance gone", instance=id_, version=fleet.version.key, why=failure and failure.message)
-        self._past.append((id_, fleet.version.key))
         if failure is not None:
             self._failures.note_failure(fleet.version.function, fleet.version.key, failure)
         if check := self._checking.pop(instance.id, None):

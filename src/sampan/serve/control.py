@@ -15,6 +15,7 @@ from sampan.api.app import app
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
 from sampan.engine.remote import RemoteEngine
+from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.loop import Scheduler
 from sampan.scheduler.rollout import Rollouts
@@ -92,6 +93,7 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             hooks,
             catalog,
             gateways.tell,
+            History(layout.history),
             Cluster(limits(settings)),
             platform.account,
             platform.region,

@@ -15,6 +15,7 @@ class Layout:
         self.lock = self.state / "lock"
         self.credentials = self.state / "credentials.toml"
         self.database = self.state / "control" / "sampan.db"
+        self.history = self.state / "control" / "instances"
         self.containerd_root = self.state / "containerd"
         self.registry_root = self.state / "registry"
         self.sandboxd_state = self.state / "sandboxd"
