@@ -4,7 +4,6 @@ import ctypes
 import json
 import os
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +54,8 @@ class Unpacked:
 def unpack(archive: Path, into: Path) -> Unpacked:
     """Lays the layers of an OCI archive over each other in `into`. The images measured here have no whiteouts."""
     blobs, root = into / "oci", into / "rootfs"
-    with tarfile.open(archive) as tar:
-        tar.extractall(blobs, filter="data")
+    blobs.mkdir()
+    run("tar", "--extract", "--file", str(archive), "--directory", str(blobs))
 
     def blob(one: Blob) -> Path:
         return blobs / "blobs" / one.digest.replace(":", "/")
@@ -67,9 +66,11 @@ def unpack(archive: Path, into: Path) -> Unpacked:
     root.mkdir()
     for layer in manifest.layers:
         run("tar", "--extract", "--gzip", "--file", str(blob(layer)), "--directory", str(root))
+    cwd = process.working_dir or "/"
+    (root / cwd.lstrip("/")).mkdir(parents=True, exist_ok=True)  # a runtime would do so
     port = next((int(each.partition("/")[0]) for each in process.exposed_ports), 9000)
     argv = (*process.entrypoint, *process.cmd)
-    return Unpacked(root, argv, tuple(process.env), process.working_dir or "/", port)
+    return Unpacked(root, argv, tuple(process.env), cwd, port)
 
 
 def write_bundle(directory: Path, image: Unpacked, network: Path) -> Path:
@@ -105,11 +106,14 @@ def reachable(name: str, host: str, inside: str) -> Iterator[Path]:
     """A network namespace reached from this machine at the address `inside`; both are /30 neighbours."""
     with networks(name, 1) as [path]:
         run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", path.name)
-        run("ip", "address", "add", f"{host}/30", "dev", name)
-        run("ip", "link", "set", name, "up")
-        run("ip", "-n", path.name, "address", "add", f"{inside}/30", "dev", "eth0")
-        run("ip", "-n", path.name, "link", "set", "eth0", "up")
-        yield path
+        try:
+            run("ip", "address", "add", f"{host}/30", "dev", name)
+            run("ip", "link", "set", name, "up")
+            run("ip", "-n", path.name, "address", "add", f"{inside}/30", "dev", "eth0")
+            run("ip", "-n", path.name, "link", "set", "eth0", "up")
+            yield path
+        finally:  # the kernel would do so some time after the namespace is gone: too late for the next floor
+            run("ip", "link", "delete", name, check=False)
 
 
 def enter_network(path: Path) -> None:

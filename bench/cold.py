@@ -105,9 +105,9 @@ def throughput() -> Iterator[Figure]:
     """Starts per second, four at once, beside a bare shell loop; then fifty instances at once."""
     with platform("scheduler.spares=0", "scheduler.parallel_starts=4", "scheduler.keepalive=300") as one:
         with floor("misbehave") as bare:
-            one.deploy("burst", "misbehave", "--concurrency", "1")
+            one.deploy("burst", "misbehave", "--concurrency", "1", "--timeout", "60")
             yield ratio("starts/s, four at once / bare loop", burst(one, 60)[0], bare.loop(), 0.8, at_least=True)
-        one.deploy("fifty", "misbehave", "--concurrency", "1")
+        one.deploy("fifty", "misbehave", "--concurrency", "1", "--timeout", "60")
         _, used = burst(one, 50, "fifty")
         yield Figure("instances used by 50 calls at once", used, None, used, 50, "", at_least=True)
 
