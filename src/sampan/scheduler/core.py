@@ -356,9 +356,19 @@ def _blocked(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision] | Non
         return room
     if fleet.live or any(i.phase is Phase.STOPPING for _, i in cluster.instances()):
         return []  # a slot or a machine's room will come free; the wait has its own limit
+    if _may_come_free(cluster, fleet, now):
+        return []
     what = "memory" if short > 0 else "CPU"
     unit = f"{fleet.version.memory_mb} MB" if short > 0 else f"{fleet.version.cpu:g} vCPU"
     return _refuse(fleet, Refuse("", key, no_capacity=f"the machine has no {what} left for an instance of {unit}"))
+
+
+def _may_come_free(cluster: Cluster, fleet: Fleet, now: float) -> bool:
+    """Whether an instance that is leased, but perhaps idle, could make room before long: only gateways know."""
+    version, limits = fleet.version, cluster.limits
+    fits = version.memory_mb <= limits.memory_mb and version.cpu <= limits.cpu
+    leased = any(i.lease is not None for _, i in cluster.instances())
+    return fits and leased and now - fleet.oldest() < limits.lease_rest
 
 
 def _own_fault(fleet: Fleet) -> bool:

@@ -44,6 +44,7 @@ class Limits(msgspec.Struct, frozen=True):
     spares: int = 1
     spare_keep: float = 600.0  # seconds
     backoff_max: float = 60.0  # seconds
+    lease_rest: float = 0.0  # seconds by which a lease whose gateway has no request for it is back
     retired_keep: float = 30.0  # seconds in which late wants of a version that lost its route are still served
 
 

@@ -27,6 +27,7 @@ from sampan.serve.operations import Operations
 from sampan.settings import Settings
 from sampan.store.database import Database, sqlite_url
 
+SLACK = 0.5  # seconds more than its delay that an idle lease may take to be given back on a busy machine
 GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, after a restart of control
 
 LATE = (
@@ -50,6 +51,7 @@ def limits(settings: Settings) -> Limits:
         spares=scheduler.spares,
         spare_keep=scheduler.spare_keep,
         backoff_max=scheduler.backoff_max,
+        lease_rest=scheduler.freeze_delay + SLACK,
     )
 
 
