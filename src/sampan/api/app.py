@@ -142,10 +142,11 @@ class Api:
             raise SignatureMismatch
         query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True)))  # the first of a name counts
         reply = await endpoint(Call(self._platform, request_id, params, query, body))
-        if request.method != "GET":  # who changed something finds it changed with the next call
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TOLD):
-                    await self._platform.shifts.caught_up()
+        with suppress(
+            TimeoutError
+        ):  # who changed something, or reads that it has changed, finds it so when calling
+            async with asyncio.timeout(TOLD):
+                await self._platform.shifts.caught_up()
         return reply
 
     async def _authenticate(self, request: Request, raw_path: str, raw_query: str) -> str:

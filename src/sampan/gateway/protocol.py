@@ -314,6 +314,8 @@ class ClientConnection(asyncio.Protocol):
         if exchange.hosts != 1 and not (exchange.http10 and not exchange.hosts):
             return InvalidArgument("host", exchange.hosts, "one Host header")
         if not _HOST.issuperset(exchange.host):
+            exchange.host = _without_scheme(exchange.host)
+        if not _HOST.issuperset(exchange.host):
             return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
         has_body = exchange.content_length or exchange.chunked
         if exchange.upgrade and has_body and self._parser.should_upgrade():
@@ -371,6 +373,11 @@ class ClientConnection(asyncio.Protocol):
             self.close()
         else:
             self.deadline = self._loop.time() + self._limits.idle_timeout
+
+
+def _without_scheme(host: bytes) -> bytes:
+    """Clients of FC whose endpoint is told as a URL send all of that URL as the host."""
+    return host.removeprefix(b"http://").removeprefix(b"https://").removesuffix(b"/")
 
 
 def _absolute(exchange: Exchange) -> SampanError | None:
