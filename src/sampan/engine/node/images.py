@@ -62,6 +62,7 @@ class NodeImages:
         self._outage, self._fresh = outage, fresh
         self._local: dict[str, _Local] | None = None  # by record name; None: not asked yet
         self._used: dict[str, float] = {}  # digest → monotonic seconds
+        self._viewed: dict[str, tuple[str, ...]] = {}  # chain → its directories; only `retain` removes a view
         self._pulls: Shared[_Local] = Shared()
         self._layers: Shared[None] = Shared()
         self._downloads = asyncio.Semaphore(_DOWNLOADS)
@@ -116,6 +117,8 @@ class NodeImages:
         """
         local = await self._of(digest)
         self._used[digest] = time.monotonic()
+        if local.chain in self._viewed:
+            return self._viewed[local.chain]
         try:
             return await self._outlasting(lambda: self._view(local.chain))
         except Missing as error:
@@ -264,7 +267,8 @@ class NodeImages:
         return not local.chain or await self._containerd.has_snapshot(local.chain)
 
     async def _view(self, chain: str) -> tuple[str, ...]:
-        return _directories(await self._containerd.view(_VIEW + chain, chain))
+        found = self._viewed[chain] = _directories(await self._containerd.view(_VIEW + chain, chain))
+        return found
 
     async def _retain(self, digests: frozenset[str]) -> None:
         local = await self._loaded()
@@ -277,6 +281,7 @@ class NodeImages:
         chains = {_VIEW + entry.chain for entry in local.values()}
         views = [key for key in await self._containerd.snapshots() if key.startswith(_VIEW) and key not in chains]
         for key in views:
+            self._viewed.pop(key.removeprefix(_VIEW), None)
             await self._containerd.remove_snapshot(key)
         if removed or views:
             await self._collect()
