@@ -406,3 +406,18 @@ async def test_health_and_unknown_hosts(stage: MakeStage) -> None:
     assert (await s.call("GET", "/healthz", host="127.0.0.1")).body == b'{"status":"ok","control":true}\n'
     assert (await s.call("GET", "/", host="127.0.0.1")).status == 404
     assert (await s.call("GET", "/fn/nobody/", host="127.0.0.1")).status == 404
+
+
+@pytest.mark.parametrize("host", ["http://web.localhost", "https://web.localhost:443/"])
+async def test_a_url_for_a_host_is_what_clients_of_fc_send(stage: MakeStage, host: str) -> None:
+    s = await stage()
+
+    async def play(request: Request, reader: R, writer: W) -> None:
+        writer.write(reply(b"found"))
+
+    await s.serve(play)
+    client = await s.client()
+    client.request("GET", "/", host=host)
+    assert (await client.answer()).body == b"found"
+    client.request("GET", "/", host="ftp://web.localhost")
+    assert (await client.answer()).status == 400

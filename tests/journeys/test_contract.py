@@ -262,6 +262,24 @@ def test_a_health_check_decides_whether_an_instance_is_ready(
         assert "status code: 500" in str(failed.value)
 
 
+def test_an_instance_that_control_finds_again_is_checked_on(platform: Platform, client: Client, image: str) -> None:
+    check = shapes.HealthCheckConfig(http_get_url="/status?code=200", period_seconds=1)
+    with function(client, "watched", image, health_check_config=check, instance_concurrency=10) as name:
+        asked = 0
+
+        def checks() -> int:
+            """How often it was checked. Asked all the time, it is not frozen."""
+            nonlocal asked
+            asked += 1
+            return int(platform.get(name, "/load").text.split()[1]) - asked
+
+        until(lambda: checks() > 1, "it is checked again after its start")
+        platform.kill("control")
+        before = checks()
+        until(lambda: checks() > before + 1, "it is checked by the next control, too")
+        assert len(platform.instances(name)) == 1
+
+
 # ── logs ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -327,7 +345,8 @@ def test_a_log_is_followed_into_instances_to_come(platform: Platform, client: Cl
 def following(platform: Platform, name: str) -> Iterator["queue.Queue[str]"]:
     """The lines that `sampan logs -f` shows, as it shows them."""
     lines: queue.Queue[str] = queue.Queue()
-    command = [Path(sys.executable).with_name("sampan"), "--state", platform.state, "logs", "-f", name]
+    program = str(Path(sys.executable).with_name("sampan"))
+    command = [program, "--state", str(platform.state), "logs", "-f", name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
 
         def read() -> None:

@@ -105,6 +105,7 @@ class Hooks:
             "x-fc-function-timeout": f"{version.timeout:g}",
             "x-fc-account-id": self._account,
             "x-fc-region": self._region,
+            "x-fc-qualifier": version.version,
             "x-fc-version-id": "" if version.version == "LATEST" else version.version,
         }
         async with asyncio.timeout(timeout):
