@@ -38,6 +38,9 @@ SAMPAN = Path(sys.executable).with_name("sampan")
 COMMAND_DEADLINE = 180.0
 """Seconds for one command; the slowest unpacks 50 MB."""
 
+ANSWER_SHOWN = 48
+"""Characters of a function's answer."""
+
 KEEPALIVE = 3
 """Seconds that the demo's functions stay after their last call; 300 is the platform's default."""
 
@@ -71,13 +74,15 @@ class Demo:
         chapter(
             "Two images", "Debian's nginx, unchanged, and a small Python web application. Neither knows Sampan."
         )
-        for name, archive in (("nginx:1", "nginx"), ("hello:v1", "hello-python"), ("hello:v2", "hello-python-v2")):
-            sampan("import", str(images.archive(archive)), name)
+        for name, recipe in (("nginx:1", "nginx"), ("hello:v1", "hello-python"), ("hello:v2", "hello-python-v2")):
+            with out.status(f"building {recipe} from Debian packages, once"):
+                archive = images.archive(recipe)
+            sampan("import", str(archive), name, hints=False)
         chapter("Two functions", "The port is the one the image exposes; the program is the image's own.")
         sampan("deploy", "web", "--image", f"{self._registry}/nginx:1", "--public", "--keepalive", str(KEEPALIVE))
         sampan(
             "deploy", "hello", "--image", f"{self._registry}/hello:v1", "--public", "--concurrency", "1",
-            "--keepalive", str(KEEPALIVE),
+            "--cpu", "0.5", "--keepalive", str(KEEPALIVE),
         )  # fmt: skip
         sampan("ls")
 
@@ -91,7 +96,7 @@ class Demo:
             times[name] = first[0], statistics.median(each[0] for each in rest)
             said = rest[-1][1].strip().splitlines()
             cold, warm = (f"{value:.1f} ms" for value in times[name])
-            table.add_row(name, cold, warm, escape(said[0][:60]))
+            table.add_row(name, cold, warm, escape(said[0][:ANSWER_SHOWN]))
         out.print(table)
         return times["hello"]
 
@@ -100,7 +105,7 @@ class Demo:
         chapter("Load", "Twenty slow calls at once; this function takes one call per instance at a time.")
         with ThreadPoolExecutor(20) as pool:
             answers = [
-                json.loads(body) for _, body in pool.map(lambda _: self._call("hello", "/slow?ms=700"), range(20))
+                json.loads(body) for _, body in pool.map(lambda _: self._call("hello", "/slow?ms=2500"), range(20))
             ]
         used = Counter(each["instance"] for each in answers)
         sampan("instances", "hello")
@@ -114,12 +119,16 @@ class Demo:
         )
         begun = time.monotonic()
         with out.status("waiting"):
-            # What is "Creating" now is a spare: made in advance, its program not started.
-            while any(each.status != "Creating" for each in self._client.list_instances("hello")):
+            while self._client.list_instances("hello"):
                 if time.monotonic() - begun > KEEPALIVE + 30:
                     raise DemoFailed("instances of hello are still there")
                 time.sleep(0.2)
         out.print(f"none left after {time.monotonic() - begun:.1f} s")
+        sampan("instances", "hello")
+        taken, _ = self._call("hello")
+        out.print(
+            f"The next call took {taken:.1f} ms: a created sandbox, its program not yet started, was at hand."
+        )
 
     def release(self) -> None:
         chapter("Versions", "A published version never changes. An alias is what callers name.")
@@ -230,8 +239,8 @@ def chapter(title: str, what: str) -> None:
     out.print(f"\n[bold cyan]{title}[/]  {what}")
 
 
-def sampan(*arguments: str, shown: bool = True) -> None:
-    """Runs the command line as a user would. Raises: DemoFailed."""
+def sampan(*arguments: str, shown: bool = True, hints: bool = True) -> None:
+    """Runs the command line as a user would. hints: what it says besides its results. Raises: DemoFailed."""
     if shown:
         out.print(f"[bold]$ sampan {escape(shlex.join(arguments))}[/]", soft_wrap=True)
     width = {"COLUMNS": str(out.width), **({"FORCE_COLOR": "1"} if out.is_terminal else {})}
@@ -239,9 +248,11 @@ def sampan(*arguments: str, shown: bool = True) -> None:
         subprocess.run(
             [str(SAMPAN), "--state", str(STATE), *arguments],
             check=True, timeout=COMMAND_DEADLINE, stdin=subprocess.DEVNULL, env={**os.environ, **width},
+            stderr=None if hints else subprocess.PIPE, text=True,
         )  # fmt: skip
     except subprocess.CalledProcessError as error:
-        raise DemoFailed(f"`sampan {shlex.join(arguments)}` ended with {error.returncode}") from error
+        said = f": {error.stderr}" if error.stderr else ""
+        raise DemoFailed(f"`sampan {shlex.join(arguments)}` ended with {error.returncode}{said}") from error
     except (subprocess.TimeoutExpired, OSError) as error:
         raise DemoFailed(f"`sampan {shlex.join(arguments)}`: {error}") from error
 
