@@ -179,3 +179,22 @@ async def test_a_spare_is_made_for_what_was_used_and_serves_the_next_cold_start(
         it.want(1)
         await it.until(lambda: len(it.told) == 2)
         assert next(name for name, _ in it.engine.calls) == "start"
+
+
+async def test_readying_a_version_for_which_there_is_no_room_fails_long_before_its_patience_ends() -> None:
+    async with world(memory_mb=512) as it:
+        it.want(1)
+        await it.until(lambda: it.told)  # the only instance there is room for, and a gateway has it
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(StartFailed) as raised:
+            await it.scheduler.warm(version("api"), 1, 150.0)
+        assert raised.value.failure.kind is FailureKind.NO_ROOM
+        assert asyncio.get_running_loop().time() - begun < 20.0
+
+
+async def test_a_version_that_is_larger_than_the_machine_is_refused() -> None:
+    async with world(memory_mb=256) as it:
+        with pytest.raises(StartFailed) as raised:
+            it.scheduler.check_size(WEB)
+        assert raised.value.failure.kind is FailureKind.NO_ROOM
+        assert "512 MB" in raised.value.failure.message

@@ -231,6 +231,7 @@ class FailureKind(Enum):
     IMAGE_INVALID = "image_invalid"
     IMAGE_PULL_FAILED = "image_pull_failed"
     DISK_FULL = "disk_full"
+    NO_ROOM = "no_room"
     ENTRYPOINT_MISSING = "entrypoint_missing"
     EXITED = "exited"
     OUT_OF_MEMORY = "out_of_memory"

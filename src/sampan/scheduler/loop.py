@@ -46,6 +46,7 @@ from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
 from sampan.telemetry.logs import Log
 
 TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
+ROOM = 10.0  # seconds in which a start that was asked for ahead of traffic must have found room
 DOUBT = 0.25  # seconds in which the engine hears that a program ended whose connection broke; mostly a few ms
 LAST_LINES = 4096  # bytes of a program's output that are told with a failure
 
@@ -73,8 +74,10 @@ class Scheduler:
         region: str,
         start_timeout: float,
         grace: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cluster = cluster
+        self._clock = clock
         self._engine = engine
         self._hooks = hooks
         self._failures = failures
@@ -109,7 +112,7 @@ class Scheduler:
 
     def post(self, event: Event) -> None:
         """Something happened."""
-        for decision in step(self.cluster, event, time.monotonic()):
+        for decision in step(self.cluster, event, self._clock()):
             self._carry_out(decision)
         self._moved.set()
         self._answer_warming()
@@ -121,9 +124,18 @@ class Scheduler:
         self.post(Warmed(version, count))
         try:
             async with asyncio.timeout(timeout):
+                await asyncio.wait([future], timeout=ROOM)
+                if not future.done() and not self.cluster.fleets[version.key].instances:
+                    raise _no_room(version, "beside what runs now")
                 await future
         finally:
             self._warming[version.key].remove(future)
+
+    def check_size(self, version: Version) -> None:
+        """Raises: StartFailed (NO_ROOM), when the whole machine is too small for an instance."""
+        limits = self.cluster.limits
+        if version.memory_mb > limits.memory_mb or version.cpu > limits.cpu:
+            raise _no_room(version, f"in all: {limits.memory_mb} MB, {limits.cpu:g} vCPU")
 
     def cool(self, version: Version) -> None:
         self.post(Warmed(version, 0))
@@ -140,7 +152,7 @@ class Scheduler:
 
     def views(self, function: str) -> list[InstanceView]:
         """The instances of a function, spares included."""
-        now = time.monotonic()
+        now = self._clock()
         return [
             _view(fleet, instance, now)
             for fleet, instance in self.cluster.instances()
@@ -404,6 +416,11 @@ class Scheduler:
         while True:
             await asyncio.sleep(TICK)
             self.post(Tick())
+
+
+def _no_room(version: Version, where: str) -> StartFailed:
+    size = f"{version.memory_mb} MB, {version.cpu:g} vCPU"
+    return StartFailed(Failure(FailureKind.NO_ROOM, f"the machine has no room for an instance of {size} {where}"))
 
 
 def _known(cluster: Cluster, id_: InstanceId) -> tuple[Fleet, Instance]:

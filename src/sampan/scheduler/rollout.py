@@ -130,6 +130,7 @@ class Rollouts:
                 pending.image, pending.auth, lambda row: rows.__setitem__(row.layer, row)
             )
             version = await self._catalog.prepared(function, revision, image)
+            self._scheduler.check_size(version)
             count = min(self._scheduler.traffic(function), MOST_WARMED) if pending.has_current else 0
             if count:
                 await self._warm(version, count)

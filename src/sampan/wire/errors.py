@@ -72,6 +72,7 @@ FAILURES: dict[FailureKind, Answer] = {
     FailureKind.IMAGE_INVALID: (412, "ImageInvalid"),
     FailureKind.IMAGE_PULL_FAILED: (412, "ImagePullFailed"),
     FailureKind.DISK_FULL: (503, "DiskFull"),  # (ours)
+    FailureKind.NO_ROOM: (503, "ResourceThrottled"),
     FailureKind.ENTRYPOINT_MISSING: (412, "CAFileNotFound"),
     FailureKind.EXITED: (412, "CAExited"),
     FailureKind.OUT_OF_MEMORY: (412, "OutOfMemory"),  # (ours)
