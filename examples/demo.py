@@ -119,7 +119,7 @@ class Demo:
         )
         begun = time.monotonic()
         with out.status("waiting"):
-            while self._client.list_instances("hello"):
+            while list(self._client.list_instances("hello")):
                 if time.monotonic() - begun > KEEPALIVE + 30:
                     raise DemoFailed("instances of hello are still there")
                 time.sleep(0.2)
