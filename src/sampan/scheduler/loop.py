@@ -21,7 +21,7 @@ from sampan.link.messages import Refuse as Refusal
 from sampan.link.messages import Revoke as LeaseRevoke
 from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import InstanceState, InstanceView, Stage
-from sampan.model.names import InstanceId, VersionKey, split_version_key
+from sampan.model.names import InstanceId, VersionKey
 from sampan.model.version import Version
 from sampan.scheduler import environment
 from sampan.scheduler.core import step
@@ -43,6 +43,7 @@ from sampan.scheduler.events import (
 from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
+from sampan.scheduler.views import view
 from sampan.telemetry.logs import Log
 
 TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
@@ -154,7 +155,7 @@ class Scheduler:
         """The instances of a function, spares included."""
         now = self._clock()
         return [
-            _view(fleet, instance, now)
+            view(fleet, instance, now)
             for fleet, instance in self.cluster.instances()
             if fleet.version.function == function
         ]
@@ -427,37 +428,3 @@ def _known(cluster: Cluster, id_: InstanceId) -> tuple[Fleet, Instance]:
     known = cluster.instance(id_)
     assert known is not None, id_
     return known
-
-
-STATE_OF = {
-    Phase.CREATING: InstanceState.CREATING,
-    Phase.CREATED: InstanceState.CREATED,
-    Phase.STARTING: InstanceState.STARTING,
-    Phase.READY: InstanceState.READY,
-    Phase.FREEZING: InstanceState.FROZEN,
-    Phase.FROZEN: InstanceState.FROZEN,
-    Phase.THAWING: InstanceState.READY,
-    Phase.STOPPING: InstanceState.DRAINING,
-}
-
-
-def _view(fleet: Fleet, instance: Instance, now: float) -> InstanceView:
-    offset = time.time() - now
-
-    def unix_ms(moment: float) -> int:
-        return round((moment + offset) * 1000)
-
-    function, version, revision = split_version_key(fleet.version.key)
-    return InstanceView(
-        id=instance.id,
-        function=function,
-        version=version,
-        revision=revision,
-        state=InstanceState.DRAINING if instance.unfit else STATE_OF[instance.phase],
-        address=f"{instance.host}:{instance.port}" if instance.host else "",
-        slots=fleet.slots,
-        leased_by=instance.lease or "",
-        created=unix_ms(instance.created),
-        last_used=unix_ms(instance.last_used) if instance.last_used else 0,
-        startup=instance.startup,
-    )

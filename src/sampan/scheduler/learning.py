@@ -1,0 +1,220 @@
+"""What each event changes in what is known. Some facts are answered at once: a failed start, a lost instance."""
+
+from sampan.model.errors import Failure, FailureKind
+from sampan.model.instance import InstanceState
+from sampan.model.names import InstanceId
+from sampan.scheduler import scaling
+from sampan.scheduler.decisions import Decision, Forget, Refuse
+from sampan.scheduler.ending import discard, refuse
+from sampan.scheduler.events import (
+    Created,
+    Ended,
+    Event,
+    Failed,
+    Found,
+    Frozen,
+    GivenBack,
+    Joined,
+    Left,
+    Lost,
+    Observed,
+    Planned,
+    Settled,
+    Started,
+    Thawed,
+    Tick,
+    Unhealthy,
+    Wanted,
+    Warmed,
+)
+from sampan.scheduler.state import LIVE, SPARE, Cluster, Fleet, Instance, Phase, Want
+
+OWN_FAULTS = 5
+"""Failures of the platform itself (not of the image) in a row that are tried again before anybody is refused."""
+
+
+def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
+    """Take an event in. `now`: monotonic seconds."""
+    match event:
+        case Planned():
+            _plan(cluster, event, now)
+        case Warmed(version, count):
+            new = Fleet(version, retired=True, retired_at=now)  # until a plan routes to it
+            warm = cluster.fleets.setdefault(version.key, new)
+            warm.warm = count
+            if count:
+                warm.retry_at = now  # somebody asks on purpose: try at once
+        case Joined(gateway, leases):
+            return _join(cluster, gateway, leases)
+        case Left(gateway):
+            _leave(cluster, gateway, now)
+        case Wanted():
+            return _want(cluster, event, now)
+        case Observed(key, count, busy):
+            if (fleet := cluster.fleets.get(key)) and count:
+                fleet.duration = scaling.average(fleet.duration, busy / count, 0.2)
+                fleet.last_wanted = now
+        case Found():
+            _find(cluster, event, now)
+        case Settled():
+            cluster.settled = True
+        case Tick():
+            pass
+        case _:
+            return _learn_of_instance(cluster, event, now)
+    return []
+
+
+InstanceEvent = GivenBack | Lost | Created | Started | Failed | Frozen | Thawed | Unhealthy | Ended
+
+
+def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> list[Decision]:
+    known = cluster.instance(event.instance)
+    if known is None:
+        cluster.claims.pop(event.instance, None)
+        return []
+    fleet, instance = known
+    match event:
+        case GivenBack(gateway):
+            if instance.lease == gateway:
+                instance.lease, instance.revoked, instance.last_used = None, False, now
+                instance.since = now
+        case Lost(gateway):
+            if instance.lease == gateway:
+                instance.lease, instance.lost_by = None, gateway
+            return discard(fleet, instance, f"given up by a gateway: {event.why}", now, not event.replace)
+        case Unhealthy(_, why):
+            return discard(fleet, instance, why, now)
+        case Created():
+            if instance.phase is Phase.CREATING:
+                instance.enter(Phase.CREATED, now)
+        case Started():
+            _started(fleet, instance, event, now)
+        case Failed():
+            return _failed(cluster, fleet, instance, event, now)
+        case Frozen():
+            if instance.phase is Phase.FREEZING:
+                instance.enter(Phase.FROZEN, now)
+        case Thawed(_, stage):
+            if instance.phase is Phase.THAWING:
+                instance.enter(Phase.READY, now)
+                instance.stages = (stage,) if stage else ()
+        case Ended(_, failure):
+            del fleet.instances[instance.id]
+            if (holder := instance.lease or instance.lost_by) is not None:
+                return [Forget(holder, instance.id, failure)]
+    return []
+
+
+def _want(cluster: Cluster, event: Wanted, now: float) -> list[Decision]:
+    fleet = cluster.fleets.get(event.version)
+    if fleet is None:
+        if not event.waiting:
+            return []
+        gone = Failure(FailureKind.ENGINE_FAILED, "this version of the function is no longer served; call again")
+        return [Refuse(event.gateway, event.version, failure=gone)]
+    want = fleet.wants.setdefault(event.gateway, Want())
+    want.waiting, want.since, want.seen = event.waiting, event.since, event.seen
+    fleet.last_wanted = now
+    return []
+
+
+def _plan(cluster: Cluster, plan: Planned, now: float) -> None:
+    targets = {target.version.key: target for target in plan.targets}
+    if targets:
+        cluster.functions[plan.function] = plan.max_instances
+    else:
+        cluster.functions.pop(plan.function, None)
+    for key, fleet in cluster.fleets.items():
+        if fleet.version.function == plan.function and key not in targets and not fleet.retired:
+            fleet.retired, fleet.retired_at = True, now
+    for key, target in targets.items():
+        fleet = cluster.fleets.setdefault(key, Fleet(target.version))
+        fleet.version, fleet.minimum, fleet.retired = target.version, target.minimum, False
+
+
+def _join(cluster: Cluster, gateway: str, leases: tuple[InstanceId, ...]) -> list[Decision]:
+    cluster.gateways.add(gateway)
+    decisions: list[Decision] = []
+    for id_ in leases:
+        known = cluster.instance(id_)
+        if known is None and not cluster.settled:
+            cluster.claims[id_] = gateway
+        elif known is not None and known[1].lease in (None, gateway) and known[1].phase in LIVE:
+            known[1].lease = gateway
+        else:
+            decisions.append(Forget(gateway, id_, None))
+    return decisions
+
+
+def _leave(cluster: Cluster, gateway: str, now: float) -> None:
+    cluster.gateways.discard(gateway)
+    for _, instance in cluster.instances():
+        if instance.lease == gateway:
+            instance.lease, instance.revoked, instance.since, instance.last_used = None, False, now, now
+    for fleet in cluster.fleets.values():
+        fleet.wants.pop(gateway, None)
+    for id_ in [id_ for id_, holder in cluster.claims.items() if holder == gateway]:
+        del cluster.claims[id_]
+
+
+PHASE_OF = {
+    InstanceState.CREATED: Phase.CREATED,
+    InstanceState.READY: Phase.READY,
+    InstanceState.FROZEN: Phase.FROZEN,
+}
+
+
+def _find(cluster: Cluster, found: Found, now: float) -> None:
+    """Adopt a sandbox from before. One that may have been half way through its start is not fit to serve."""
+    fleet = cluster.fleets.get(found.version)
+    if fleet is None or found.instance in fleet.instances:
+        return
+    lease = cluster.claims.pop(found.instance, None)
+    instance = Instance(
+        found.instance,
+        found.version,
+        PHASE_OF.get(found.state, Phase.READY),
+        now,
+        host=found.host,
+        port=found.port,
+        lease=lease,
+        last_used=now,
+        created=now,
+        log_path=found.log_path,
+    )
+    doubtful = fleet.version.initializer is not None or fleet.version.health_check is not None
+    instance.unfit = found.state is InstanceState.READY and lease is None and doubtful
+    fleet.instances[found.instance] = instance
+    fleet.served = True
+    fleet.last_wanted = fleet.last_wanted or now
+
+
+def _started(fleet: Fleet, instance: Instance, event: Started, now: float) -> None:
+    if instance.phase is not Phase.STARTING:
+        return
+    instance.enter(Phase.READY, now)
+    instance.host, instance.port, instance.log_path = event.host, event.port, event.log_path
+    instance.startup = instance.stages = event.stages
+    instance.cold, instance.last_used = True, now
+    fleet.served, fleet.failures, fleet.failure = True, 0, None
+    fleet.start_time = scaling.average(fleet.start_time, event.took, 0.3)
+
+
+def _failed(cluster: Cluster, fleet: Fleet, instance: Instance, event: Failed, now: float) -> list[Decision]:
+    spare = instance.phase in SPARE
+    del fleet.instances[instance.id]
+    fleet.failures += 1
+    fleet.failure = event.failure
+    fleet.retry_at = now + scaling.backoff(fleet.failures, cluster.limits.backoff_max)
+    ours = event.failure.kind is FailureKind.ENGINE_FAILED and fleet.failures < OWN_FAULTS
+    if ours:
+        fleet.retry_at = now + 0.2 * fleet.failures
+    if spare or ours or fleet.live:
+        return []
+    return refuse(fleet, Refuse("", fleet.version.key, failure=event.failure, retry_after=fleet.retry_at - now))
+
+
+def own_fault(fleet: Fleet) -> bool:
+    assert fleet.failure is not None
+    return fleet.failure.kind is FailureKind.ENGINE_FAILED and fleet.failures < OWN_FAULTS
