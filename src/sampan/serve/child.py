@@ -92,7 +92,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 pass_fds=(*self.pass_fds, signal_write),
-                env={**os.environ, "READY_FD": str(signal_write)},
+                env={**os.environ, "READY_FD": str(signal_write), "SUPERVISOR_PID": str(os.getpid())},
                 start_new_session=True,
                 user=self.uid_gid[0] if self.uid_gid else None,
                 group=self.uid_gid[1] if self.uid_gid else None,

@@ -40,9 +40,14 @@ def drop(uid: int, gid: int) -> None:
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def die_with_parent() -> None:
-    """SIGTERM when the parent ends, however it ends. Lost on a change of user, so call it after `drop`."""
+def die_with_parent(parent: int) -> None:
+    """SIGTERM when the parent ends, however it ends. Lost on a change of user, so call it after `drop`.
+
+    parent: its pid. One that ended before we could ask for the signal sends none, so that is looked for.
+    """
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _prctl(option: int, value: int) -> None:

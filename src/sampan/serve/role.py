@@ -26,7 +26,7 @@ def become(name: str, settings: Settings, unprivileged: bool, late: Iterable[str
         for module in ("encodings.idna", *late):
             importlib.import_module(module)
         drop(*ensure_user(settings.platform.user))
-    die_with_parent()
+    die_with_parent(int(os.environ.get("SUPERVISOR_PID", os.getppid())))
 
 
 def ready() -> None:
