@@ -5,6 +5,8 @@ flags. Rooms receive their section; nobody else reads a file or the environment.
 """
 
 import hashlib
+import ipaddress
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +15,9 @@ from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+RUNTIMES = ("runc", "crun")
 
 
 class Platform(msgspec.Struct, frozen=True):
@@ -150,8 +155,10 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     if file is not None:
         try:
             values = tomllib.loads(file.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:  # no TOML, or no UTF-8
             raise BadSettings(f"{file}: {error}") from error
+    if misplaced := [name for name, fields in values.items() if not isinstance(fields, dict)]:
+        raise BadSettings(f"{file}: '{misplaced[0]}' is no section; write [section] and its fields below")
     sections = get_type_hints(Settings)
     for section, shape in sections.items():
         for field in shape.__struct_fields__:
@@ -168,6 +175,33 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             if field not in sections[section].__struct_fields__:
                 raise BadSettings(f"no setting {section}.{field}; see docs/settings.md")
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise BadSettings(str(error)) from error
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """What no type says. Raises: BadSettings."""
+    for section in Settings.__struct_fields__:
+        for field, value in msgspec.structs.asdict(getattr(settings, section)).items():
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise BadSettings(f"{section}.{field} is {value}; allowed is a number from 0")
+    if settings.platform.log_level.lower() not in LOG_LEVELS:
+        raise BadSettings(
+            f"platform.log_level is '{settings.platform.log_level}'; there are {', '.join(LOG_LEVELS)}"
+        )
+    if settings.engine.runtime not in RUNTIMES:
+        raise BadSettings(f"engine.runtime is '{settings.engine.runtime}'; there are {', '.join(RUNTIMES)}")
+    if network := settings.engine.network:
+        try:
+            sixteen = ipaddress.IPv4Network(network).prefixlen == 16
+        except ValueError:
+            sixteen = False
+        if not sixteen:
+            raise BadSettings(f"engine.network is '{network}'; allowed is a range like 10.99.0.0/16")
+    gateway, registry = settings.gateway, settings.registry
+    one_place = gateway.listen == registry.listen or {gateway.listen, registry.listen} & {"0.0.0.0", "::"}
+    if registry.enabled and gateway.port == registry.port and one_place:
+        raise BadSettings(f"gateway.port and registry.port are both {gateway.port}")

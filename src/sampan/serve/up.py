@@ -39,6 +39,7 @@ class CannotRun(Exception):
 def up(settings: Settings, detach: bool) -> int:
     """Run the platform; return when it has ended (`detach`: when it is ready). Raises: CannotRun."""
     _check_machine(settings)
+    _check_state(Layout(settings))
     if detach:
         return _detach(settings)
     from sampan.serve import supervisor  # brings the whole house
@@ -102,6 +103,17 @@ def _check_machine(settings: Settings) -> None:
         raise CannotRun(f"missing: {', '.join(missing)}; run: apt-get install {packages}")
 
 
+def _check_state(layout: Layout) -> None:
+    """Everything that is written before the processes' own logs exist has to find its place."""
+    try:
+        layout.logs.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(layout.state, os.W_OK) else "it cannot be written to"
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why:
+        raise CannotRun(f"the state directory {layout.state} cannot be used: {why}; give another --state")
+
+
 def in_use(layout: Layout, pid: int | str) -> CannotRun:
     return CannotRun(
         f"the state directory {layout.state} is in use by process {pid}; run: sampan down, or give another --state"
@@ -113,7 +125,6 @@ def _detach(settings: Settings) -> int:
     layout = Layout(settings)
     if pid := running(layout):
         raise in_use(layout, pid)
-    layout.logs.mkdir(parents=True, exist_ok=True)
     output = layout.logs / "up.log"
     given = layout.state / "settings.json"
     given.write_bytes(msgspec.json.encode(settings))
