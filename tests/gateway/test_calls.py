@@ -421,3 +421,18 @@ async def test_a_url_for_a_host_is_what_clients_of_fc_send(stage: MakeStage, hos
     assert (await client.answer()).body == b"found"
     client.request("GET", "/", host="ftp://web.localhost")
     assert (await client.answer()).status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [("http://web.localhost:81/a?b", "elsewhere.example"), ("/a?b", "http://web.localhost:81")],
+)
+async def test_the_function_sees_the_host_it_was_found_by(stage: MakeStage, target: str, host: str) -> None:
+    """Source: RFC 9112 §3.2.2."""
+    s = await stage()
+    function = await s.serve()
+    client = await s.client()
+    client.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    assert (await client.answer()).status == 200
+    assert function.requests[0]["host"] == "web.localhost:81"
+    assert function.requests[0].target == "/a?b"

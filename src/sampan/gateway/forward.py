@@ -28,7 +28,7 @@ _HOP_BY_HOP = frozenset(
         b"transfer-encoding", b"upgrade", b"expect", b"http2-settings", b"content-length",
     )
 )  # fmt: skip
-_DROPPED = _HOP_BY_HOP | {b"traceparent", b"forwarded", b"x-forwarded-for"}
+_DROPPED = _HOP_BY_HOP | {b"host", b"traceparent", b"forwarded", b"x-forwarded-for"}
 _CONTEXT = frozenset((b"tracestate", b"baggage"))
 
 Call = TypeVar("Call", bound=Underway)
@@ -161,7 +161,8 @@ class Forward:
 
 def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bool) -> bytes:
     """The head of an HTTP call, as the function sees it."""
-    parts = [exchange.method, b" ", target.path, b" HTTP/1.1\r\n"]
+    # The host it was routed by: a target that names one overrules the header (RFC 9112 §3.2.2).
+    parts = [exchange.method, b" ", target.path, b" HTTP/1.1\r\nHost: ", exchange.host, b"\r\n"]
     named = exchange.connection_names
     for lower, name, value in exchange.headers:
         if lower in _DROPPED or lower[:5] == b"x-fc-" or lower in named:
