@@ -87,7 +87,7 @@ class Gateways:
     def _heard(self, channel: Connection, message: Up) -> None:
         assert self._scheduler is not None
         if isinstance(message, Hello):
-            self._spawn(self._join(channel, message))
+            self._spawn(self._let_in(channel, message))
             return
         gateway = self._names.get(channel)
         if gateway is None:
@@ -107,6 +107,14 @@ class Gateways:
                 self._observe(records)
             case _:
                 assert_never(message)
+
+    async def _let_in(self, channel: Connection, hello: Hello) -> None:
+        """A gateway waits for the routes for as long as its connection stands: it must not when none will come."""
+        try:
+            await self._join(channel, hello)
+        except Exception as error:
+            log.failure("gateway not let in", error, gateway=hello.gateway)
+            channel.close()
 
     async def _join(self, channel: Connection, hello: Hello) -> None:
         """Say all routes, then count it in: it must know a version before it hears of an instance."""

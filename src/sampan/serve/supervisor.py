@@ -129,7 +129,7 @@ async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -
     finally:
         await database.close()
     for file in layout.database.parent.iterdir():
-        os.chown(file, uid, gid)
+        os.chown(file, uid, gid, follow_symlinks=False)  # the directory is not ours: a link may lie in it
     registry = f"localhost:{settings.registry.port}" if settings.registry.enabled else ""
     host = settings.gateway.listen if settings.gateway.listen not in ("0.0.0.0", "::") else "127.0.0.1"
     credentials = Credentials(

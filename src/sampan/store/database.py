@@ -56,7 +56,7 @@ def migrate(url: str, owner: tuple[int, int] | None = None) -> None:
         engine.dispose()
     if owner is not None:
         for one in (path.parent, *path.parent.glob(path.name + "*")):
-            os.chown(one, *owner)
+            os.chown(one, *owner, follow_symlinks=False)
 
 
 def upgrade(connection: Connection) -> None:

@@ -25,7 +25,7 @@ class _Line(logging.Formatter):
 
 def _value(value: object) -> str:
     text = str(value)
-    return repr(text) if not text or " " in text or "\n" in text else text
+    return repr(text) if not text or " " in text or not text.isprintable() else text
 
 
 def configure(role: str, level: str) -> None:
