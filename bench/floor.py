@@ -63,10 +63,8 @@ class Floor:
         os.close(begin)
         try:
             time.sleep(0.02)  # for the child to reach its read
-            begun = time.perf_counter()
             os.write(go, b"!")
-            first_byte(INSIDE, self._image.port)
-            return time.perf_counter() - begun
+            return first_byte(INSIDE, self._image.port)[0]
         finally:
             os.close(go)
             os.kill(child, signal.SIGKILL)
@@ -118,16 +116,22 @@ def floor(name: str) -> Iterator[Floor]:
         yield Floor(unpack(images.archive(name), Path(directory)), Path(directory), network)
 
 
-def first_byte(host: str, port: int) -> None:
-    """Connects as soon as the port accepts, asks for /, returns with the first byte. Raises: TimeoutError."""
-    deadline = time.perf_counter() + DEADLINE
-    while time.perf_counter() < deadline:
+def first_byte(host: str, port: int, name: str = "bench") -> tuple[float, bytes]:
+    """Connects as soon as the port accepts, asks for /. Seconds until the first byte, and the whole answer.
+
+    name: in the Host header.  Raises: TimeoutError.
+    """
+    begun = time.perf_counter()
+    while time.perf_counter() < begun + DEADLINE:
         with socket.socket() as connection:
             connection.settimeout(DEADLINE)
             if connection.connect_ex((host, port)) == 0:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-                if connection.recv(1):
-                    return
+                connection.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                if answer := connection.recv(1 << 16):
+                    taken = time.perf_counter() - begun
+                    while more := connection.recv(1 << 16):
+                        answer += more
+                    return taken, answer
         time.sleep(POLL)
     raise TimeoutError(f"nothing answered at {host}:{port} within {DEADLINE:.0f} s")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.floor import first_byte
 from sampan import settings
 from sampan.sdk import Client
 from tests import images
@@ -49,18 +50,22 @@ class Platform:
         size = ("--cpu", "1", "--memory", "1024")
         self.command("deploy", function, "--image", f"{self._registry}/{image}:bench", "--public", *size, *options)
 
-    def call(self, function: str, path: str = "/") -> float:
-        """Seconds from connecting to the first byte of the answer. Raises: Broken."""
-        return self.exchange(function, path)[0]
+    def call(self, function: str) -> float:
+        """Seconds from connecting to the first byte of the answer, asked as the floors are. Raises: Broken."""
+        try:
+            taken, answer = first_byte("127.0.0.1", self.port, f"{function}.localhost:{self.port}")
+        except OSError as error:
+            raise Broken(f"{function}: {error}") from error
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise Broken(f"{function} answered {answer[:500]!r}")
+        return taken
 
-    def exchange(self, function: str, path: str = "/") -> tuple[float, http.client.HTTPMessage]:
-        """Seconds to the first byte, and the headers, of a call that must answer 200. Raises: Broken."""
+    def exchange(self, function: str, path: str) -> http.client.HTTPMessage:
+        """The headers of a call that must answer 200. Raises: Broken."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
-        begun = time.perf_counter()
         try:
             connection.request("GET", path, headers={"Host": f"{function}.localhost:{self.port}"})
             response = connection.getresponse()
-            taken = time.perf_counter() - begun
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise Broken(f"{function}{path}: {error}") from error
@@ -68,7 +73,7 @@ class Platform:
             connection.close()
         if response.status != 200:
             raise Broken(f"{function}{path} answered {response.status}: {body[:300]!r}")
-        return taken, response.headers
+        return response.headers
 
     def started(self, function: str) -> int:
         """How many instances the function has whose program runs; spares are not counted."""
