@@ -70,9 +70,9 @@ class Function:
         assert time.monotonic() - began < PROMPT
         return said
 
-    def run(self, *start: str, words: tuple[str, ...] = ()) -> "Function":
+    def run(self, *start: str, words: tuple[str, ...] = (), code: int = 0) -> "Function":
         """Deploy the misbehaving image, which starts as told."""
-        self.deploy("--image", pushed(self.platform), *SMALL, *words, *told(*start))
+        self.said = self.deploy("--image", pushed(self.platform), *SMALL, *words, *told(*start), code=code)
         return self
 
     def get(self, path: str = "/", within: float = PROMPT) -> httpx.Response:
@@ -236,7 +236,9 @@ STARTS = {
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_a_program_that_cannot_be_started(function: Function, start: Start) -> None:
-    function.run(words=start.words)
+    said = function.run(words=start.words, code=1).said
+    assert "is active but does not start" in said
+    assert start.says in " ".join(said.split())
     status, code, message = function.refusal()
     assert (status, code) == (412, start.code)
     assert start.says in message
@@ -449,7 +451,8 @@ def cramped(tight: Platform) -> Iterator[Callable[[str], Function]]:
 
 
 def test_a_port_that_never_opens(cramped: Callable[[str], Function]) -> None:
-    function = cramped("deaf").run("listen=never")
+    function = cramped("deaf").run("listen=never", code=1)
+    assert "port 9000 did not accept a connection within 3 s" in function.said
     for _ in range(2):  # the second time while the next start is put off
         status, code, message = function.refusal()
         assert (status, code) == (412, "FunctionNotStarted")

@@ -287,6 +287,8 @@ def watch(client: "Client", name: str, patience: float) -> None:
             if function.state == "Failed" or function.last_update_status == "Failed":
                 raise _failed(name, seen)
             if function.state != "Pending" and function.last_update_status != "InProgress":
+                if (failure := _trial_failure(seen)) is not None:
+                    raise failure
                 return
             arrival.show(seen.progress)
             if time.monotonic() > deadline:
@@ -295,6 +297,19 @@ def watch(client: "Client", name: str, patience: float) -> None:
                     hint=f"it goes on by itself; `sampan describe {name}` shows how far it is",
                 )
             time.sleep(POLL)
+
+
+def _trial_failure(seen: "Description") -> CommandFailed | None:
+    """A first revision is active even if it did not start when it was tried."""
+    failure, function = seen.last_start_failure, seen.function
+    name = function.function_name
+    if failure is None or failure.time < (function.last_modified_time or ""):
+        return None
+    logs = f"\n{failure.log_tail}" if failure.log_tail and failure.log_tail not in failure.message else ""
+    return CommandFailed(
+        f"'{name}' is active but does not start: {failure.message}{logs}",
+        hint=f"mend it and deploy again, or call it once what it needs is there; see `sampan logs {name}`",
+    )
 
 
 def _failed(name: str, seen: "Description") -> CommandFailed:

@@ -1,6 +1,6 @@
 """Bringing new revisions into service: pull, make ready, only then route.
 
-    pending ──pull──▶ prepared ──(old one has instances? make as many ready)──▶ current
+    pending ──pull──▶ prepared ──make one ready, or as many as the old one has──▶ current
        └────────────────── anything fails ──▶ rejected; the old one stays
 
 Which revisions are pending is a row in the catalog, so a restart goes on where this one stopped.
@@ -131,9 +131,8 @@ class Rollouts:
             )
             version = await self._catalog.prepared(function, revision, image)
             self._scheduler.check_size(version)
-            count = min(self._scheduler.traffic(function), MOST_WARMED) if pending.has_current else 0
-            if count:
-                await self._warm(version, count)
+            traffic = self._scheduler.traffic(function) if pending.has_current else 0
+            await self._try(version, min(max(traffic, 1), MOST_WARMED), pending.has_current)
             await self._catalog.activate(function, revision)
             await self._follow(function)
             self._scheduler.cool(version)
@@ -145,6 +144,19 @@ class Rollouts:
         finally:
             self._progress.pop(function, None)
             self._working.discard((function, revision))
+
+    async def _try(self, version: Version, count: int, has_current: bool) -> None:
+        """See that it starts, before callers do. Raises: StartFailed, where another revision can go on serving.
+
+        A function's first revision becomes active all the same: what it lacks (a database, say) may come yet. Why
+        it did not start is kept with the function.
+        """
+        try:
+            await self._warm(version, count)
+        except StartFailed as error:
+            if has_current:
+                raise
+            log.warning("first revision does not start", version=version.key, why=error.failure.message)
 
     async def _warm(self, version: Version, count: int) -> None:
         try:
