@@ -137,27 +137,20 @@ def burst(one: Platform, count: int) -> tuple[float, int]:
 
 
 def memory() -> Iterator[Figure]:
-    """What fifty idle instances cost the machine beyond their programs."""
+    """What fifty idle instances cost beyond their programs: the kernel's memory, and that of our own processes."""
     count = 50
     with platform("scheduler.spares=0", "scheduler.keepalive=0.3", UNBOUND) as one:
         one.deploy("static", "static", "--min", "1")
 
-        def rest() -> float:
-            time.sleep(2)
-            return available()
+        def held(instances: int) -> float:
+            one.command("deploy", "static", "--min", str(instances))
+            one.until("static", instances)
+            time.sleep(SETTLE)
+            return kernel_memory() + sum(map(resident, one.processes()))
 
-        taken = []
-        before = rest()
-        for _ in range(ROUNDS):  # what else the machine does changes this figure most: hence before and after
-            one.command("deploy", "static", "--min", str(count))
-            one.until("static", count)
-            during, program = rest(), sum(map(resident, one.programs())) / count
-            one.command("deploy", "static", "--min", "1")
-            one.until("static", 1)
-            after = rest()
-            taken.append(((before + after) / 2 - during) / (count - 1) - program)
-            before = after
-        yield absolute("memory of an idle instance beyond its program", statistics.median(taken), 2.0, "MiB")
+        rounds = [(held(1), held(count), held(1)) for _ in range(ROUNDS)]
+        each = [(during - (before + after) / 2) / (count - 1) for before, during, after in rounds]
+        yield absolute("memory of an idle instance beyond its program", statistics.median(each), 2.0, "MiB")
 
 
 def warm() -> Iterator[Figure]:
@@ -187,12 +180,11 @@ def resident(pid: int) -> float:
     return 0.0
 
 
-def available() -> float:
-    """MiB of memory that the machine could still give."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 1024
-    raise OSError("/proc/meminfo says nothing of MemAvailable")
+def kernel_memory() -> float:
+    """MiB of the kernel's own and of memory file systems; MemAvailable would tell of everybody's programs."""
+    counted = ("Slab", "KernelStack", "PageTables", "Percpu", "Shmem")
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return sum(int(line[1]) for line in lines if line[0].rstrip(":") in counted) / 1024
 
 
 MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {

@@ -104,6 +104,17 @@ class Platform:
                 continue  # it ended meanwhile
         return found
 
+    def processes(self) -> list[int]:
+        """Process ids of the platform itself."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"/run/sampan-{self._realm}/" in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it ended meanwhile
+        return found
+
     def frozen(self) -> bool:
         """Whether this platform's sandboxes, if it has any, are all frozen."""
         pids = self.programs()
