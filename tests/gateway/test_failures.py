@@ -488,3 +488,23 @@ async def test_what_outlasts_the_drain_is_cut(stage: MakeStage) -> None:
     await within(play.entered)
     await s.gateway.stop()
     assert await client.closed() == b""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 099 Nothing\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_nothing_of_an_answer_that_cannot_be_one_reaches_the_caller(stage: MakeStage, answer: bytes) -> None:
+    """What a function writes behind a switch that nobody asked for must not pass for the next answer."""
+    s = await stage()
+
+    async def play(request: Request, reader: R, writer: W) -> None:
+        writer.write(answer + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
+
+    await s.serve(play)
+    client = await s.client()
+    client.request("GET", "/")
+    assert (await client.answer()).status == 502

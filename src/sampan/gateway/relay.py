@@ -151,6 +151,8 @@ class Relay(Underway):
             self.exchange.flush()
 
     def on_raw(self, data: bytes) -> None:
+        if not self.tunnel:
+            return  # a switch that was refused: what follows is no answer to anything
         self._progress = self._loop.time()
         self.exchange.bytes_out += len(data)
         self.exchange.client.write(data)

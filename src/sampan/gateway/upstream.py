@@ -176,6 +176,9 @@ class Connection(asyncio.Protocol):
             return
         self._quiet = 0
         self.status = self._parser.get_status_code()
+        if self.status < 100:
+            self._fault = BadResponse(f"the function answered with status {self.status:03}")
+            return
         if self.status < 200 and self.status != 101:
             self._interim = True
             return
