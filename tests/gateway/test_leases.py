@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sampan.gateway.leases import Leases, Slot
+from sampan.gateway.leases import REMEMBERED, Leases, Slot
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, ServedVersion, Up, Want
 from sampan.model.errors import NoCapacity, SampanError, Throttled
 from sampan.model.names import InstanceId, version_key
@@ -79,6 +79,27 @@ async def test_a_wait_has_an_end() -> None:
     assert asyncio.get_running_loop().time() == pytest.approx(10.0, abs=0.1)
     await asyncio.sleep(0.1)
     assert desk.wants() == [1, 0]
+
+
+async def test_a_version_without_a_route_is_forgotten_once_nobody_can_come_for_it() -> None:
+    desk = Desk()
+    desk.grant("a")
+    slot = desk.leases.take(VERSION)
+    assert slot is not None
+    desk.leases.learn({})
+    await asyncio.sleep(REMEMBERED)
+    with slot:
+        desk.leases.learn({})
+        assert KEY in desk.leases._pools, "an instance of it is in use"
+    await asyncio.sleep(2 * VERSION.freeze_delay)  # it is given back
+    late = desk.wait()
+    await asyncio.sleep(0.1)
+    desk.leases.learn({})
+    assert desk.wants() == [1], "control has to hear of this one with the grants seen so far"
+    late.cancel()
+    await asyncio.sleep(0.1)
+    desk.leases.learn({})
+    assert KEY not in desk.leases._pools
 
 
 async def test_a_queue_has_an_end() -> None:

@@ -6,6 +6,7 @@ absolute counts, gathered over one turn of the loop.
 """
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from sampan.model.errors import Failure, NoCapacity, SampanError, StartFailed, T
 from sampan.model.names import InstanceId, VersionKey
 
 VERDICT = 1.0  # seconds that control is given to tell how an instance ended; it takes some milliseconds
+REMEMBERED = 600.0  # seconds that a version is remembered to which no route leads any more
 DEFAULT_FREEZE_DELAY = 1.0  # seconds, for an instance of a version that has no route (any more)
 
 
@@ -67,13 +69,14 @@ class Slot:
 class _Pool:
     """One version's instances with free slots, and its waiters."""
 
-    __slots__ = ("free", "seen", "told", "waiters")
+    __slots__ = ("free", "seen", "told", "unrouted", "waiters")
 
     def __init__(self) -> None:
         self.free: OrderedDict[InstanceId, Instance] = OrderedDict()  # most recently used last
         self.waiters: dict[asyncio.Future[Slot], int] = {}  # → since, Unix ns; oldest first
         self.seen = 0  # grants received on this connection to control
         self.told = (0, 0)  # (waiting, seen) as control last heard
+        self.unrouted = math.inf  # since when no route leads to the version, of the loop's clock
 
 
 class Leases:
@@ -173,6 +176,21 @@ class Leases:
         self._delays = delays
         for instance in self._instances.values():
             instance.freeze_delay = delays.get(instance.grant.version, instance.freeze_delay)
+        self._forget_unrouted()
+
+    def _forget_unrouted(self) -> None:
+        """Every update makes a version; those that went are not kept for ever.
+
+        Not at once: a request that was routed before may still come to wait, and control counts the grants on this
+        connection, so `seen` must not begin anew while it might.
+        """
+        now = asyncio.get_running_loop().time()
+        held = {instance.grant.version for instance in self._instances.values()}
+        for key, pool in list(self._pools.items()):
+            pool.unrouted = math.inf if key in self._delays else min(pool.unrouted, now)
+            in_use = pool.waiters or key in held or key in self._to_say
+            if now - pool.unrouted >= REMEMBERED and not in_use:
+                del self._pools[key]
 
     def grant(self, grant: Grant) -> None:
         pool = self._pool(grant.version)

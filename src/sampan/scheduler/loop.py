@@ -131,6 +131,8 @@ class Scheduler:
                 await future
         finally:
             self._warming[version.key].remove(future)
+            if not self._warming[version.key]:
+                del self._warming[version.key]  # each revision has a key of its own
 
     def check_size(self, version: Version) -> None:
         """Raises: StartFailed (NO_ROOM), when the whole machine is too small for an instance."""
