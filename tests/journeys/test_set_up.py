@@ -101,7 +101,8 @@ def test_without_root_it_says_what_to_do(own_state: Path) -> None:
     pid = os.fork()
     if pid == 0:
         os.setuid(65534)
-        from sampan.serve.up import CannotRun, up
+        from sampan.serve.machine import CannotRun
+        from sampan.serve.up import up
 
         try:
             up(other.settings, detach=False)

@@ -72,7 +72,7 @@ BY_FAMILY = {
     "Unavailable": Ending(Code.UNREACHABLE, "`sampan status` shows what runs"),
     "PlatformFailed": Ending(Code.FAILED, "the platform's own log says more; `sampan status` shows what runs"),
     "InvalidRequest": Ending(Code.FAILED),
-    "CannotRun": Ending(Code.FAILED),  # serve/up; its sentence says what to do
+    "CannotRun": Ending(Code.FAILED),  # serve/machine; its sentence says what to do
     "BadSettings": Ending(Code.USAGE, "docs/settings.md lists the settings"),
 }
 

@@ -26,8 +26,8 @@ from sampan.sdk.config import Credentials, write_file
 from sampan.serve.child import Child, NeverReady
 from sampan.serve.foreign import port_accepts, socket_accepts, write_configs
 from sampan.serve.layout import Layout
+from sampan.serve.machine import REGISTRY_PROGRAM, SYSTEM_PATH, CannotRun, in_use
 from sampan.serve.privileges import NoSuchUser, ensure_user
-from sampan.serve.up import REGISTRY_PROGRAM, SYSTEM_PATH, CannotRun, in_use
 from sampan.settings import Settings
 from sampan.store.database import Database, migrate, sqlite_url
 from sampan.telemetry.logs import configure

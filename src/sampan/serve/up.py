@@ -5,7 +5,6 @@ Light on purpose: these commands answer at once. What runs the platform is `supe
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,31 +14,14 @@ import msgspec
 
 from sampan.serve.child import ProcessStatus
 from sampan.serve.layout import Layout
+from sampan.serve.machine import CannotRun, check_machine, check_state, in_use
 from sampan.settings import Settings
-
-REGISTRY_PROGRAM = "docker-registry"
-
-PACKAGES = {
-    "containerd": "containerd",
-    "runc": "runc",
-    "crun": "crun",
-    "nft": "nftables",
-    "mkfs.ext4": "e2fsprogs",
-    REGISTRY_PROGRAM: "docker-registry",
-}
-"""Programs that must be there → the Debian package that brings each."""
-
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class CannotRun(Exception):
-    """The platform cannot be started here and now; the sentence says why and what to do."""
 
 
 def up(settings: Settings, detach: bool) -> int:
     """Run the platform; return when it has ended (`detach`: when it is ready). Raises: CannotRun."""
-    _check_machine(settings)
-    _check_state(Layout(settings))
+    check_machine(settings)
+    check_state(Layout(settings))
     if detach:
         return _detach(settings)
     from sampan.serve import supervisor  # brings the whole house
@@ -89,35 +71,6 @@ def running(layout: Layout) -> int:
     finally:
         os.close(fd)
     return 0
-
-
-def _check_machine(settings: Settings) -> None:
-    if os.geteuid() != 0:
-        raise CannotRun("making sandboxes needs root; run: sudo sampan up")
-    wanted = ["containerd"] if not settings.engine.containerd else []
-    wanted += [settings.engine.runtime, "nft", "mkfs.ext4"]
-    wanted += [REGISTRY_PROGRAM] if settings.registry.enabled else []
-    missing = [program for program in wanted if shutil.which(program, path=SYSTEM_PATH) is None]
-    if missing:
-        packages = " ".join(PACKAGES.get(program, program) for program in missing)
-        raise CannotRun(f"missing: {', '.join(missing)}; run: apt-get install {packages}")
-
-
-def _check_state(layout: Layout) -> None:
-    """Everything that is written before the processes' own logs exist has to find its place."""
-    try:
-        layout.logs.mkdir(parents=True, exist_ok=True)
-        why = "" if os.access(layout.state, os.W_OK) else "it cannot be written to"
-    except OSError as error:
-        why = error.strerror or str(error)
-    if why:
-        raise CannotRun(f"the state directory {layout.state} cannot be used: {why}; give another --state")
-
-
-def in_use(layout: Layout, pid: int | str) -> CannotRun:
-    return CannotRun(
-        f"the state directory {layout.state} is in use by process {pid}; run: sampan down, or give another --state"
-    )
 
 
 def _detach(settings: Settings) -> int:
