@@ -119,6 +119,18 @@ async def test_pipelined_requests_are_answered_in_order(stage: MakeStage) -> Non
     assert [(await client.answer()).body for _ in range(20)] == [f"GET /{n} ".encode() for n in range(20)]
 
 
+async def test_many_pipelined_requests_are_not_taken_for_one_large_head(stage: MakeStage) -> None:
+    s = await stage()
+    client = await s.client()
+    request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    whole, begun = 2000, 30  # bytes of one more, which ends later
+    client.send(request * whole + request[:begun])
+    for _ in range(whole):
+        assert (await client.answer()).status == 200
+    client.send(request[begun:])
+    assert (await client.answer()).status == 200
+
+
 async def test_an_answer_to_head_has_a_length_and_no_body(stage: MakeStage) -> None:
     s = await stage()
 

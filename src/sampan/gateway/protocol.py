@@ -173,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
             self._keep(data)
             return
         self._quiet += len(data)
-        alone = self._parsing is None and self.idle  # then all of `data` belongs to the head it begins
+        alone = self._parsing is None and self.idle
         if self._head_fed >= 0:
             self._head_fed += len(data)
         try:
@@ -185,8 +185,8 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(InvalidArgument("request", str(error), "a well-formed HTTP/1.1 request"))
         else:
-            if alone and self._head_fed == 0:
-                self._head_fed = len(data)
+            if alone and self._head_fed == 0 and not self._waiting:
+                self._head_fed = len(data)  # one head was begun and none ended: all of it belongs to that head
             self._check_sizes()
             self._heard()
         if self._current is None:
