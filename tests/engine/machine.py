@@ -78,7 +78,7 @@ def traces(bench: MachineBench) -> Iterator[str]:
             yield str(parent / f"sampan-{realm}")
     yield from (line for line in Path("/proc/self/mounts").read_text().splitlines() if directory in line)
     yield from (line for line in output("losetup", "-a").splitlines() if directory in line)
-    for left in ("run/sandboxes", "run/runtime", "run/layers"):
+    for left in ("run/sandboxes", "run/runtime", "state/layers"):
         path = bench.directory / left
         yield from (str(entry) for entry in (path.iterdir() if path.exists() else ()))
     for process in Path("/proc").iterdir():

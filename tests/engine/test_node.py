@@ -220,7 +220,7 @@ async def test_what_a_crash_left_is_removed(place: MachineBench) -> None:
     async with place.node() as engine:
         place.engine = engine
         ready, unknown = await place.ready(), await place.ready()
-        (place.directory / "run/sandboxes" / unknown.id / "record").unlink()
+        (place.directory / "run/sandboxes" / unknown.id / "ready").unlink()
         (place.directory / "run/runtime/c-stray").mkdir()
     async with place.node() as engine:
         place.engine = engine

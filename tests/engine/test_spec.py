@@ -86,6 +86,30 @@ def test_a_filter_names_one_architecture_and_refuses_namespaces(machine: str) ->
     assert clone["args"][0]["value"] & 0x10000000  # CLONE_NEWUSER
 
 
+def test_a_compacted_filter_decides_the_same() -> None:
+    numbers = {"read": 0, "write": 1, "socket": 41, "ptrace": 101, "bpf": 321}
+    conditional = {"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 2}]}
+    rules = [
+        {"names": ["write", "chown32"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["ptrace"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
+        conditional,
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+    ]
+    compacted = seccomp.compact(
+        {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}, lambda n: numbers.get(n, -1)
+    )
+    assert compacted == {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [
+            conditional,
+            {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["ptrace"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
+            {"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        ],
+    }
+
+
 def test_without_a_profile_what_reaches_beyond_a_container_is_refused(tmp_path: Path) -> None:
     loaded = json.loads(msgspec.json.encode(seccomp.load(CAPABILITIES, tmp_path / "none")))
     refused = {name for rule in loaded["syscalls"] for name in rule["names"]}

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import msgspec
-
 from sampan import settings
 from sampan.engine.engine import (
     ExecResult,
@@ -33,12 +31,13 @@ from sampan.engine.engine import (
     Stream,
     Synced,
 )
-from sampan.engine.node import leftovers, machine, process, readiness, seccomp
+from sampan.engine.node import leftovers, machine, process, seccomp
 from sampan.engine.node.box import Box, Turns, finish
 from sampan.engine.node.bundle import Bundle
 from sampan.engine.node.cgroup import Cgroup, cgroup, remove_parent
 from sampan.engine.node.logs import Logs
 from sampan.engine.node.network import Network
+from sampan.engine.node.readiness import Doors
 from sampan.engine.node.records import Record, Records
 from sampan.engine.node.rootfs import LayerFailed, Layers
 from sampan.engine.node.runtime import Runtime, RuntimeFailed
@@ -83,8 +82,9 @@ class NodeEngine:
         self._records = Records(run / "sandboxes")
         self._logs = Logs(state / "logs", group)
         self._network = Network(realm, engine.network, ports, self._names, engine.network_pool)
-        self._layers = Layers(run / "layers", engine.writable_layer, _LAYER_POOL)
+        self._layers = Layers(state / "layers", engine.writable_layer, _LAYER_POOL)
         self._turns = Turns()
+        self._doors = Doors()
         self._boxes: dict[InstanceId, Box] = {}
         self._making: dict[InstanceId, str] = {}  # digests of sandboxes under way
         self._watchers: set[asyncio.Queue[SandboxEvent]] = set()
@@ -165,7 +165,7 @@ class NodeEngine:
             if self._layers.kind == "memory":
                 raise
             log.warning("%s; sandboxes write to memory instead", error)
-            self._layers = Layers(self._run / "layers", "memory", _LAYER_POOL)
+            self._layers = Layers(self._state / "layers", "memory", _LAYER_POOL)
             await self._layers.open()
 
     def _adopt(self, record: Record) -> None:
@@ -330,7 +330,6 @@ class NodeEngine:
             pid=pid,
             started=process.start_time(pid) or 0,
             created=time.time_ns(),
-            state=InstanceState.CREATED,
         )
         self._records.write(record)
         return self._keep(record, InstanceState.CREATED)
@@ -350,7 +349,7 @@ class NodeEngine:
             async with asyncio.timeout(timeout):
                 await _unless(box.ended, self._runtime.release(spec.id))
                 released = time.time_ns()
-                await _unless(box.ended, readiness.accepts(box.record.address, spec.port))
+                await _unless(box.ended, self._doors.accepts(box.record.address, spec.port))
         except TimeoutError:
             message = f"port {spec.port} did not accept a connection within {timeout:g} s"
             box.failure = Failure(FailureKind.PORT_NEVER_OPENED, message, self._logs.tail(spec.id))
@@ -362,8 +361,7 @@ class NodeEngine:
             raise StartFailed(failure)
         stages = Stage("start", begin, released), Stage("ready", released, time.time_ns())
         box.state = InstanceState.READY
-        box.record = msgspec.structs.replace(box.record, state=InstanceState.READY)
-        self._records.write(box.record)
+        box.record = self._records.ready(box.record)
         self._publish(Seen(box.sandbox()))
         return box.sandbox(stages)
 

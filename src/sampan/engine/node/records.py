@@ -1,7 +1,8 @@
 """What is written down about each sandbox, so that the next process finds it again.
 
-One directory per sandbox holds its bundle and its record. A directory whose record names no living process is
-what a crash left over. The directory needs to outlive this process, not the machine: nothing is synced to disk.
+One directory per sandbox holds its bundle and its record, a file written once and named for the state. A directory
+whose record names no living process, or cannot be read, is what a crash left over. The directory needs to outlive
+this process, not the machine: nothing is synced to disk.
 """
 
 import os
@@ -16,6 +17,9 @@ from sampan.engine.engine import Sandbox, SandboxSpec
 from sampan.engine.node import process
 from sampan.model.instance import InstanceState, Stage
 
+_STATES = (InstanceState.CREATED, InstanceState.READY)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
 
 class Record(msgspec.Struct, frozen=True):
     """One sandbox."""
@@ -25,7 +29,7 @@ class Record(msgspec.Struct, frozen=True):
     pid: int
     started: int  # of the process, clock ticks after boot: tells it from a later one with the same pid
     created: int  # Unix nanoseconds
-    state: InstanceState  # CREATED or READY; whether it is frozen the cgroup knows
+    state: InstanceState = InstanceState.CREATED  # or READY; whether it is frozen the cgroup knows
 
     def sandbox(self, state: InstanceState, log_path: str, stages: tuple[Stage, ...] = ()) -> Sandbox:
         """As others see it."""
@@ -57,13 +61,16 @@ class Records:
         return self._directory / sandbox
 
     def write(self, record: Record) -> None:
-        """Replace the sandbox's record, all or nothing."""
-        directory = self.directory(record.spec.id)
-        fresh = directory / "record.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        """For a new sandbox. Half a record is none: whoever asked for the sandbox has not been answered then."""
+        descriptor = os.open(self._file(record.spec.id, record.state), _NEW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.msgpack.encode(record))
-        fresh.rename(directory / "record")
+
+    def ready(self, record: Record) -> Record:
+        """The record of a created sandbox, now that it is ready."""
+        sandbox = record.spec.id
+        os.rename(self._file(sandbox, record.state), self._file(sandbox, InstanceState.READY))
+        return msgspec.structs.replace(record, state=InstanceState.READY)
 
     def remove(self, sandbox: str) -> None:
         shutil.rmtree(self.directory(sandbox), ignore_errors=True)
@@ -71,7 +78,15 @@ class Records:
     def read(self) -> Iterator[tuple[str, Record | None]]:
         """Every directory with its record; None: it has none that can be read."""
         for directory in sorted(self._directory.iterdir()):
-            record = None
-            with suppress(FileNotFoundError, msgspec.MsgspecError):
-                record = msgspec.msgpack.decode((directory / "record").read_bytes(), type=Record)
-            yield directory.name, record
+            yield directory.name, self._read(directory.name)
+
+    def _read(self, sandbox: str) -> Record | None:
+        for state in _STATES:
+            with suppress(FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+                with open(self._file(sandbox, state), "rb") as file:
+                    record = msgspec.msgpack.decode(file.read(), type=Record)
+                return msgspec.structs.replace(record, state=state)
+        return None
+
+    def _file(self, sandbox: str, state: InstanceState) -> str:
+        return f"{self._directory}/{sandbox}/{state.value}"

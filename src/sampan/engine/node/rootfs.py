@@ -57,6 +57,7 @@ class Layers:
         self._ready: OrderedDict[int, deque[Path]] = OrderedDict()
         self._short = asyncio.Event()
         self._names = count()
+        self._points: list[Path] = []  # where nothing is mounted
 
     async def open(self) -> None:
         """Clear what an earlier process left, try one out. Raises: LayerFailed."""
@@ -79,8 +80,7 @@ class Layers:
         """Take it out of our sight: it lives as long as a sandbox has it."""
         with suppress(OSError):
             kernel.unmount(str(layer))
-        with suppress(OSError):
-            layer.rmdir()
+        self._points.append(layer)
 
     async def fill(self) -> None:
         """Keep layers of the sizes last asked for ready, for ever."""
@@ -119,6 +119,7 @@ class Layers:
                 if entry.is_dir():
                     self.discard(entry)
         shutil.rmtree(self._directory, ignore_errors=True)
+        self._points.clear()
 
     async def _make(self, size_mb: int) -> Path:
         build = self._disk if self.kind == "disk" else self._memory
@@ -153,12 +154,15 @@ class Layers:
 
     @contextmanager
     def _mount_point(self) -> Iterator[Path]:
-        point = self._directory / str(next(self._names))
-        point.mkdir(mode=0o700)
+        if self._points:
+            point = self._points.pop()
+        else:
+            point = self._directory / str(next(self._names))
+            point.mkdir(mode=0o700)
         try:
             yield point
         except BaseException:
-            point.rmdir()
+            self._points.append(point)
             raise
 
     def _template(self, size_mb: int) -> Path:
