@@ -6,8 +6,8 @@ is away, what runs goes on running. Source: containerd 1.6, api/services/*.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
-from grpc.aio import EOF  # type: ignore[attr-defined]
 
 from sampan.engine.node.containerd_api import (
     content_pb2,
@@ -32,39 +31,23 @@ from sampan.engine.node.containerd_api import (
     snapshots_pb2_grpc,
     types_pb2,
 )
-from sampan.model.errors import Failure, FailureKind, PlatformFailed, StartFailed
+from sampan.engine.node.ingest import (
+    DEADLINE,
+    AlreadyThere,
+    ContainerdGone,
+    Ingest,
+    Labels,
+    Locked,
+    Missing,
+    patience,
+    translated,
+)
 
 SNAPSHOTTER = "overlayfs"
 GC_ROOT = "containerd.io/gc.root"  # what carries it is kept by the collector, and what it needs
 GC_EXPIRE = "containerd.io/gc.expire"
 
-_DEADLINE = 30.0  # seconds; the calls take 0.1 ms, a busy disk has been seen to hold one for seconds
-_SLOWEST_DISK = 1 << 20  # bytes per second at which unpacking or verifying counts as stuck
 _LARGEST_MESSAGE = 16 << 20  # bytes; containerd's own limit
-_CUT_OFF = "Internal error from Core"  # gRPC's words for a stream whose connection broke while it was written
-_NO_SPACE = "no space left on device"
-
-Labels = Mapping[str, str]
-
-
-class ContainerdGone(PlatformFailed):
-    """containerd does not answer; what was asked may or may not have happened."""
-
-
-class ContainerdRefused(PlatformFailed):
-    """containerd answered with an error."""
-
-
-class Missing(ContainerdRefused):
-    """containerd has nothing of this name."""
-
-
-class AlreadyThere(ContainerdRefused):
-    """containerd has something of this name."""
-
-
-class Mismatched(ContainerdRefused):
-    """The bytes written are not those of the digest or the size that was promised."""
 
 
 class Mount(NamedTuple):
@@ -83,17 +66,6 @@ class Record(NamedTuple):
     media_type: str
     size: int  # bytes of the manifest
     labels: dict[str, str]
-
-
-_ERRORS: dict[grpc.StatusCode, type[PlatformFailed]] = {
-    grpc.StatusCode.UNAVAILABLE: ContainerdGone,
-    grpc.StatusCode.CANCELLED: ContainerdGone,
-    grpc.StatusCode.DEADLINE_EXCEEDED: ContainerdGone,
-    grpc.StatusCode.NOT_FOUND: Missing,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyThere,
-    grpc.StatusCode.FAILED_PRECONDITION: Mismatched,
-    grpc.StatusCode.OUT_OF_RANGE: Mismatched,
-}
 
 
 def daemon_config(root: Path, state: Path, socket: Path) -> str:
@@ -156,7 +128,7 @@ class Containerd:
                 create = namespaces_pb2.CreateNamespaceRequest(
                     namespace=namespaces_pb2.Namespace(name=self._namespace)
                 )
-                await self._call(self._namespaces.Create, create, deadline=min(seconds, _DEADLINE))
+                await self._call(self._namespaces.Create, create, deadline=min(seconds, DEADLINE))
             except AlreadyThere:
                 return
             except ContainerdGone:
@@ -206,7 +178,7 @@ class Containerd:
 
     async def read_content(self, digest: str) -> bytes:
         call = self._content.Read(
-            content_pb2.ReadContentRequest(digest=digest), metadata=self.metadata(), timeout=_DEADLINE
+            content_pb2.ReadContentRequest(digest=digest), metadata=self.metadata(), timeout=DEADLINE
         )
         with translated():
             return b"".join([part.data async for part in call])
@@ -232,7 +204,7 @@ class Containerd:
 
     async def contents(self) -> list[str]:
         """The digests of everything that is there."""
-        call = self._content.List(content_pb2.ListContentRequest(), metadata=self.metadata(), timeout=_DEADLINE)
+        call = self._content.List(content_pb2.ListContentRequest(), metadata=self.metadata(), timeout=DEADLINE)
         with translated():
             return [info.digest async for part in call for info in part.info]
 
@@ -277,7 +249,7 @@ class Containerd:
     async def snapshots(self) -> list[str]:
         """The names of all snapshots."""
         request = snapshots_pb2.ListSnapshotsRequest(snapshotter=SNAPSHOTTER)
-        call = self._snapshots.List(request, metadata=self.metadata(), timeout=_DEADLINE)
+        call = self._snapshots.List(request, metadata=self.metadata(), timeout=DEADLINE)
         with translated():
             return [info.name async for part in call for info in part.info]
 
@@ -330,7 +302,7 @@ class Containerd:
         return (*ours, ("containerd-lease", lease)) if lease else ours
 
     async def _call(
-        self, method: Callable[..., Awaitable[Any]], request: object, lease: str = "", deadline: float = _DEADLINE
+        self, method: Callable[..., Awaitable[Any]], request: object, lease: str = "", deadline: float = DEADLINE
     ) -> Any:
         with translated():
             return await method(request, metadata=self.metadata(lease), timeout=deadline)
@@ -353,13 +325,13 @@ class Containerd:
 
         Leaving without a commit keeps what was brought. Raises: AlreadyThere, when the blob is there.
         """
-        deadline = time.monotonic() + _DEADLINE
+        deadline = time.monotonic() + DEADLINE
         while True:
             ingest = Ingest(self._content.Write(metadata=self.metadata(lease)), ref, digest, size)
             try:
                 try:
                     await ingest.begin()
-                except _Locked:  # the daemon has not yet noticed that the last writer went away
+                except Locked:  # the daemon has not yet noticed that the last writer went away
                     if time.monotonic() >= deadline:
                         raise
                     await asyncio.sleep(0.05)
@@ -370,88 +342,9 @@ class Containerd:
                 ingest.end()
 
 
-class Ingest:
-    """One blob on its way in."""
-
-    def __init__(self, call: Any, ref: str, digest: str, size: int) -> None:
-        self._call, self._ref, self._digest, self._size = call, ref, digest, size
-        self.offset = 0  # bytes that are in
-
-    async def begin(self) -> None:
-        answer = await self._exchange(content_pb2.STAT, _DEADLINE)
-        self.offset = int(answer.offset)
-
-    async def write(self, data: bytes) -> None:
-        answer = await self._exchange(content_pb2.WRITE, _DEADLINE, data=data)
-        self.offset = int(answer.offset)
-
-    async def commit(self, labels: Labels | None = None) -> None:
-        """Verify size and digest, and keep it. Raises: Mismatched."""
-        await self._exchange(content_pb2.COMMIT, patience(self._size), labels=labels or {})
-
-    def end(self) -> None:
-        self._call.cancel()
-
-    async def _exchange(self, action: content_pb2.WriteAction, deadline: float, **more: Any) -> Any:
-        request = content_pb2.WriteContentRequest(
-            action=action,
-            ref=self._ref,
-            total=self._size,
-            expected=self._digest,
-            offset=self.offset,
-            **more,
-        )
-        try:
-            async with asyncio.timeout(deadline):
-                await self._call.write(request)
-                answer = await self._call.read()
-            if answer is not EOF:
-                return answer
-        except TimeoutError as error:
-            raise ContainerdGone(f"containerd took no bytes for {deadline:g} s") from error
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # the call has ended; its status, not the failed step, says why
-        async with asyncio.timeout(_DEADLINE):
-            raise _ours(await self._call.code(), await self._call.details())
-
-
-class _Locked(ContainerdRefused):
-    """Another write has this ref."""
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """gRPC's errors as ours."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise _ours(error.code(), error.details()) from error
-
-
 def _stub(kind: Callable[[grpc.aio.Channel], Any], channel: grpc.aio.Channel) -> Any:
     """Generated stubs carry no types."""
     return kind(channel)
-
-
-def patience(size: int) -> float:
-    """Seconds that work on `size` bytes may take."""
-    return _DEADLINE + size / _SLOWEST_DISK
-
-
-def _ours(code: grpc.StatusCode, details: str | None) -> Exception:
-    said = details or code.name
-    if _NO_SPACE in said:
-        return StartFailed(
-            Failure(
-                FailureKind.DISK_FULL,
-                "the disk that holds images is full; free some space or delete functions that are not needed",
-            )
-        )
-    if said == _CUT_OFF:
-        return ContainerdGone("containerd went away in the middle of a call")
-    if code is grpc.StatusCode.UNAVAILABLE and " locked" in said:
-        return _Locked(f"containerd: {said}")
-    return _ERRORS.get(code, ContainerdRefused)(f"containerd: {said}")
 
 
 def _mounts(answer: Any) -> list[Mount]:

@@ -14,7 +14,8 @@ from typing import TypeVar
 import msgspec
 
 from sampan.engine.node import python_modules
-from sampan.engine.node.containerd import Containerd, ContainerdGone, Missing, Mount, Record
+from sampan.engine.node.containerd import Containerd, Mount, Record
+from sampan.engine.node.ingest import ContainerdGone, Missing
 from sampan.engine.node.pull import Pull, Resolved, Tell, resolve
 from sampan.engine.node.sharing import Shared
 from sampan.image.connection import Patience

@@ -10,14 +10,8 @@ from contextlib import aclosing, contextmanager, suppress
 
 import msgspec
 
-from sampan.engine.node.containerd import (
-    SNAPSHOTTER,
-    AlreadyThere,
-    Containerd,
-    ContainerdRefused,
-    Mismatched,
-    Missing,
-)
+from sampan.engine.node.containerd import SNAPSHOTTER, Containerd
+from sampan.engine.node.ingest import AlreadyThere, ContainerdRefused, Mismatched, Missing
 from sampan.engine.node.sharing import Shared
 from sampan.image.manifest import (
     Config,
