@@ -56,11 +56,11 @@ def test_fifty_requests_at_once_start_fifty_instances_and_use_each(platform: Pla
 
 def test_an_idle_function_scales_to_zero_and_comes_back(platform: Platform) -> None:
     image = platform.push("static")
-    platform.cli("deploy", "brief", "--image", image, *SMALL, "--idle-timeout", "1")
-    assert platform.get("brief").status_code == 200
-    assert len(platform.instances("brief")) == 1
-    until(lambda: not platform.instances("brief"), "no instance is left")
-    assert platform.get("brief").status_code == 200
+    platform.cli("deploy", "drowsy", "--image", image, *SMALL, "--idle-timeout", "1")
+    assert platform.get("drowsy").status_code == 200
+    assert len(platform.instances("drowsy")) == 1
+    until(lambda: not platform.instances("drowsy"), "no instance is left")
+    assert platform.get("drowsy").status_code == 200
 
 
 @pytest.fixture
@@ -80,14 +80,17 @@ def test_twenty_updates_and_alias_shifts_fail_no_request(platform: Platform, ste
         Load(platform, f"prod--{steady}", "/environment", wait=True) as alias,
     ):
         trigger = shapes.CreateTriggerInput(
-            "prod", "http", qualifier="prod", trigger_config='{"authType": "anonymous", "methods": ["GET"]}'
+            trigger_name="prod",
+            trigger_type="http",
+            qualifier="prod",
+            trigger_config='{"authType": "anonymous", "methods": ["GET"]}',
         )
         client.create_trigger(steady, trigger)
         alias.begin()
         for generation in range(1, 11):
             platform.change(steady, environment_variables={"GENERATION": str(generation)})
             version = client.publish_version(steady).version_id
-            client.update_alias(steady, "prod", shapes.UpdateAliasInput(version_id=version))
+            client.update_alias(steady, "prod", version)
     assert latest.failures == []
     assert alias.failures == []
     assert min(latest.answers, alias.answers) > 50
