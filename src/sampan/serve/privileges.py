@@ -11,7 +11,7 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 class NoSuchUser(Exception):
-    """The unprivileged user is missing and cannot be made."""
+    """There is no such unprivileged user, and none can be made."""
 
 
 def ensure_user(name: str) -> tuple[int, int]:
@@ -28,6 +28,8 @@ def ensure_user(name: str) -> tuple[int, int]:
         if made.returncode != 0:
             raise NoSuchUser(f"cannot make the user {name!r}: {made.stderr.strip()}") from None
         entry = pwd.getpwnam(name)
+    if entry.pw_uid == 0:
+        raise NoSuchUser(f"platform.user is {name!r}, which is root; name an unprivileged user")
     return entry.pw_uid, entry.pw_gid
 
 

@@ -13,9 +13,12 @@ import pwd
 import shutil
 import signal
 import socket
+import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -121,15 +124,14 @@ def _check_free(address: str, port: int, setting: str) -> None:
 
 async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -> None:
     """Bring the database up to date, and see that there is an access key where the command line finds it."""
-    url = sqlite_url(layout.database)
-    await asyncio.to_thread(migrate, url, (uid, gid))
-    database = Database(url)
-    try:
-        key, _ = await Catalog(database, Defaults()).ensure_key(settings.platform.account)
-    finally:
-        await database.close()
-    for file in layout.database.parent.iterdir():
-        os.chown(file, uid, gid, follow_symlinks=False)  # the directory is not ours: a link may lie in it
+    with _taken_back(layout.database.parent, uid, gid):
+        url = sqlite_url(layout.database)
+        await asyncio.to_thread(migrate, url)
+        database = Database(url)
+        try:
+            key, _ = await Catalog(database, Defaults()).ensure_key(settings.platform.account)
+        finally:
+            await database.close()
     registry = f"localhost:{settings.registry.port}" if settings.registry.enabled else ""
     host = settings.gateway.listen if settings.gateway.listen not in ("0.0.0.0", "::") else "127.0.0.1"
     credentials = Credentials(
@@ -143,6 +145,21 @@ async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -
     write_file(layout.credentials, credentials)
     owner = int(os.environ.get("SUDO_UID", "0"))
     os.chown(layout.credentials, owner, pwd.getpwuid(owner).pw_gid)
+
+
+@contextmanager
+def _taken_back(directory: Path, uid: int, gid: int) -> Iterator[None]:
+    """The unprivileged user's directory, root's for a while: nobody else puts a link there that root would follow."""
+    os.chown(directory, 0, 0)
+    try:
+        for file in directory.iterdir():
+            if not stat.S_ISREG(file.lstat().st_mode):
+                raise CannotRun(f"{file} is not a regular file; remove it, nothing of ours makes such a thing")
+        yield
+        for file in directory.iterdir():
+            os.chown(file, uid, gid, follow_symlinks=False)
+    finally:
+        os.chown(directory, uid, gid)
 
 
 # ── while it runs ─────────────────────────────────────────────────────────────────────────────────────
