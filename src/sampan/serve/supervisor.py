@@ -149,7 +149,7 @@ async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -
 
 @contextmanager
 def _taken_back(directory: Path, uid: int, gid: int) -> Iterator[None]:
-    """The unprivileged user's directory, root's for a while: nobody else puts a link there that root would follow."""
+    """The user's directory is root's for a while: nobody else puts a link there that root would follow."""
     os.chown(directory, 0, 0)
     try:
         for file in directory.iterdir():

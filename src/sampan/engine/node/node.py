@@ -9,6 +9,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 
 _LAYER_POOL = 4  # writable layers kept ready per size; one is made in 3 ms
 _BURIALS = 4  # at once; more only keep the starts from the CPU
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_FAREWELL = 40.0  # seconds for all sandboxes to end with the platform; the supervisor waits 60
 _DEATH = 30.0  # seconds a killed process may take to end: only uninterruptible I/O is slow
 
 
@@ -143,7 +146,11 @@ class NodeEngine:
 
     async def destroy_all(self) -> None:
         """For the end of the platform: stop every sandbox, remove bridge, rules and cgroups."""
-        await asyncio.gather(*(self.stop(sandbox, grace=0) for sandbox in list(self._boxes)))
+        stops = [asyncio.ensure_future(self.stop(sandbox, grace=0)) for sandbox in list(self._boxes)]
+        if stops:
+            _, late = await asyncio.wait(stops, timeout=_FAREWELL)
+            if late:
+                log.warning("%d sandboxes do not end; what is left of them goes with the next start", len(late))
         await self._network.destroy()
         remove_parent(self._machine.cgroups, self._parent)
 
@@ -178,6 +185,8 @@ class NodeEngine:
     # the seam
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
+        if not _ID.fullmatch(spec.id):  # it becomes a path, and who calls need not be root
+            raise _failed(f"'{spec.id}' cannot be a sandbox's id")
         async with self._turns.of(spec.id):
             if spec.id in self._boxes:
                 raise _failed(f"there is a sandbox '{spec.id}' already")
@@ -249,7 +258,7 @@ class NodeEngine:
         return result
 
     async def logs(self, sandbox: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:
-        chunk = self._logs.read(sandbox, stream, position, limit)
+        chunk = self._logs.read(sandbox, stream, position, limit) if _ID.fullmatch(sandbox) else None
         if chunk is None:
             raise _unknown(sandbox)
         return chunk
