@@ -81,15 +81,21 @@ _FLAGS = {
 
 
 def _free_unified(layout: cgroup.Layout, target: Path) -> None:
-    """crun refuses cgroup v1 while v2 holds a controller; attaching it to a v1 hierarchy of ours frees it."""
+    """crun refuses cgroup v1 while v2 holds a controller; attaching it to a v1 hierarchy of ours frees it.
+
+    Also where v2 does not hold it now: it may be in the hierarchy of an engine that has just ended, from which it
+    goes back to v2 at any moment, unless the hierarchy is mounted again.
+    """
     unified = layout.mounts.get("unified")
-    if unified is None or "hugetlb" not in Path(unified, "cgroup.controllers").read_text().split():
+    if unified is None:
         return
     target.mkdir(exist_ok=True)
     try:
         kernel.mount("none", str(target), "cgroup", 0, "hugetlb")
     except OSError as error:
-        log.warning("crun may not work here: hugetlb cannot leave cgroup v2: %s", error)
+        target.rmdir()
+        if "hugetlb" in Path(unified, "cgroup.controllers").read_text().split():
+            log.warning("crun may not work here: hugetlb cannot leave cgroup v2: %s", error)
 
 
 def release(hugetlb: Path) -> None:
