@@ -46,7 +46,8 @@ class Scheduling(RuleBasedStateMachine):
         match decision:
             case d.Grant(_, instance, key):
                 assert instance not in self.held, "granted twice"
-                assert instance not in self.pending, "granted while something is under way"
+                under_way = self.pending.get(instance)
+                assert under_way is None or isinstance(under_way, d.Thaw), "granted while something is under way"
                 self.held[instance] = key
                 self.grants[key] += 1
                 slots = FUNCTIONS[key.partition("@")[0]]
@@ -59,6 +60,7 @@ class Scheduling(RuleBasedStateMachine):
                 pass
             case d.Stop(instance, _, _, _):
                 assert instance not in self.held, "stopped while a gateway holds it"
+                assert instance not in self.pending, "two things at once with one instance"
                 self.pending[instance] = decision
             case _:
                 assert decision.instance not in self.pending, "two things at once with one instance"
@@ -124,14 +126,6 @@ class Scheduling(RuleBasedStateMachine):
         assert self.cluster.committed()[0] <= MEMORY
         starting = [i for _, i in self.cluster.instances() if i.phase is Phase.STARTING]
         assert len(starting) <= 3
-
-    @invariant()
-    def no_start_without_need(self) -> None:
-        for fleet in self.cluster.fleets.values():
-            fresh = [i for i in fleet.instances.values() if i.phase is Phase.THAWING]
-            assert (len(fresh) - 1) * fleet.slots < max(
-                1, self.waiting[fleet.version.key] + fleet.slots * len(fresh)
-            )
 
     @invariant()
     def who_waits_is_being_helped_or_blocked(self) -> None:

@@ -32,23 +32,21 @@ def step(cluster: Cluster, event: Event, now: float) -> list[Decision]:
 
 
 def _grants(cluster: Cluster, now: float) -> list[Decision]:
+    """Idle instances for those who wait, one that is awake before one that is frozen, the last used first.
+
+    A frozen one is granted while it thaws: its kernel takes the connection and the request meanwhile, so the
+    caller waits for one message less.
+    """
     decisions: list[Decision] = []
     for fleet in _by_age(cluster):
-        coming = len(fleet.in_phase(frozenset({Phase.THAWING}))) * fleet.slots
-        while need := fleet.need():
-            idle = [i for i in fleet.instances.values() if i.idle]
-            if not idle:
-                break
-            ready = [i for i in idle if i.phase is Phase.READY]
-            if ready:
-                decisions.append(_grant(fleet, max(ready, key=lambda i: i.last_used), now))
-            elif need > coming:
-                warmest = max(idle, key=lambda i: i.last_used)
-                warmest.enter(Phase.THAWING, now)
-                coming += fleet.slots
-                decisions.append(Thaw(warmest.id))
-            else:
-                break
+        idle = [i for i in fleet.instances.values() if i.idle]
+        idle.sort(key=lambda i: (i.phase is Phase.READY, i.last_used))
+        while idle and fleet.need():
+            instance = idle.pop()
+            if instance.phase is Phase.FROZEN:
+                instance.enter(Phase.THAWING, now)
+                decisions.append(Thaw(instance.id))
+            decisions.append(_grant(fleet, instance, now))
     return decisions
 
 
@@ -91,9 +89,7 @@ def _wanted_starts(fleet: Fleet, now: float) -> int:
     """Instances to start now, for those who wait or for the floor."""
     busy = sum(i.lease is not None for i in fleet.instances.values()) * fleet.slots
     waited = now - fleet.oldest() if fleet.need() else 0.0
-    coming = len(fleet.in_phase(COMING)) + sum(
-        i.idle or i.phase is Phase.FREEZING for i in fleet.instances.values()
-    )
+    coming = sum(i.phase in COMING and i.lease is None for i in fleet.instances.values())
     asked = scaling.starts_needed(fleet.need(), fleet.slots, coming, busy, fleet.duration, fleet.start_time, waited)
     return max(asked, fleet.floor - fleet.live)
 

@@ -128,7 +128,6 @@ class Frozen(_Event, frozen=True):
 
 class Thawed(_Event, frozen=True):
     instance: InstanceId
-    stage: Stage | None = None
 
 
 class Unhealthy(_Event, frozen=True):

@@ -95,10 +95,9 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
         case Frozen():
             if instance.phase is Phase.FREEZING:
                 instance.enter(Phase.FROZEN, now)
-        case Thawed(_, stage):
+        case Thawed():
             if instance.phase is Phase.THAWING:
                 instance.enter(Phase.READY, now)
-                instance.stages = (stage,) if stage else ()
         case Ended(_, failure):
             del fleet.instances[instance.id]
             if (holder := instance.lease or instance.lost_by) is not None:

@@ -306,13 +306,18 @@ class Scheduler:
             self.post(Frozen(id_))
 
     async def _thaw(self, id_: InstanceId) -> None:
-        begin = time.time_ns()
-        try:
-            await self._engine.freeze(id_, on=False)
-        except StartFailed as error:
-            self.post(Ended(id_, error.failure))
-        else:
-            self.post(Thawed(id_, Stage("thaw", begin, time.time_ns())))
+        """Somebody's request waits in it, so while the engine is away it is asked again."""
+        while self.cluster.instance(id_) is not None:
+            try:
+                await self._engine.freeze(id_, on=False)
+            except StartFailed as error:
+                if error.failure.kind is not FailureKind.ENGINE_FAILED:
+                    self.post(Ended(id_, error.failure))
+                    return
+                await asyncio.sleep(TICK)
+            else:
+                self.post(Thawed(id_))
+                return
 
     async def _stop(self, stop: Stop, version: Version) -> None:
         log.info("instance stopping", instance=stop.instance, version=stop.version, why=stop.why)

@@ -25,8 +25,8 @@ class Phase(Enum):
     STOPPING = "stopping"
 
 
-COMING = frozenset({Phase.STARTING, Phase.THAWING})
-"""Will be READY without another decision."""
+COMING = frozenset({Phase.STARTING, Phase.FREEZING, Phase.THAWING})
+"""Will serve who waits without another start, unless somebody holds it."""
 
 LIVE = frozenset({Phase.STARTING, Phase.READY, Phase.FREEZING, Phase.FROZEN, Phase.THAWING})
 """Runs the user's program."""
