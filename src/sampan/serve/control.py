@@ -32,8 +32,10 @@ GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, 
 
 LATE = (
     "aiosqlite",  # by SQLAlchemy, when an engine is made
+    "anyio.*",  # by its own names, each when it is first used; starlette streams with it
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlite3",
+    "starlette.*",
     "uvicorn.lifespan.off",  # by uvicorn, when its configuration is loaded
     "uvicorn.protocols.http.httptools_impl",
 )

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import os
+import pkgutil
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -24,9 +25,18 @@ def become(name: str, settings: Settings, unprivileged: bool, late: Iterable[str
     configure(name, settings.platform.log_level)
     if unprivileged and os.geteuid() == 0:
         for module in ("encodings.idna", *late):
-            importlib.import_module(module)
+            _import(module)
         drop(*ensure_user(settings.platform.user))
     die_with_parent(int(os.environ.get("SUPERVISOR_PID", os.getppid())))
+
+
+def _import(name: str) -> None:
+    """Import a module; `package.*`: all that is in it, but what needs something that is not installed."""
+    package = importlib.import_module(name.removesuffix(".*"))
+    if name.endswith(".*"):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda _: None):
+            with suppress(ImportError):
+                importlib.import_module(module.name)
 
 
 def ready() -> None:
