@@ -88,7 +88,14 @@ class Demo:
 
     def first_call(self) -> tuple[float, float]:
         """Milliseconds of the cold and of a warm call of `hello`."""
-        chapter("Cold and warm", "Nothing runs yet. The first call starts an instance, the next ones find it.")
+        chapter(
+            "Cold and warm",
+            "A deploy starts a function once, to see that it does. When that instance has ended, nothing runs; the "
+            "next call starts one, and those after it find it.",
+        )
+        with out.status("waiting until nothing runs"):
+            for name in ("web", "hello"):
+                self._wait_for_none(name)
         table = Table("function", "first call", "then (median of 20)", "answer", box=None, pad_edge=False)
         times = {}
         for name in ("web", "hello"):
@@ -117,18 +124,23 @@ class Demo:
             "Scale to zero",
             f"These functions keep idle instances for {KEEPALIVE} s; then nothing runs, nothing is paid.",
         )
-        begun = time.monotonic()
         with out.status("waiting"):
-            while list(self._client.list_instances("hello")):
-                if time.monotonic() - begun > KEEPALIVE + 30:
-                    raise DemoFailed("instances of hello are still there")
-                time.sleep(0.2)
-        out.print(f"none left after {time.monotonic() - begun:.1f} s")
+            taken = self._wait_for_none("hello")
+        out.print(f"none left after {taken:.1f} s")
         sampan("instances", "hello")
         taken, _ = self._call("hello")
         out.print(
             f"The next call took {taken:.1f} ms: a created sandbox, its program not yet started, was at hand."
         )
+
+    def _wait_for_none(self, function: str) -> float:
+        """Seconds until no instance of it was left. Raises: DemoFailed."""
+        begun = time.monotonic()
+        while list(self._client.list_instances(function)):
+            if time.monotonic() - begun > KEEPALIVE + 30:
+                raise DemoFailed(f"instances of {function} are still there")
+            time.sleep(0.2)
+        return time.monotonic() - begun
 
     def release(self) -> None:
         chapter("Versions", "A published version never changes. An alias is what callers name.")
