@@ -182,9 +182,17 @@ class Network:
             self._home.close()
 
     async def destroy(self) -> None:
-        """Remove bridge and rules; before `close`."""
+        """Remove bridge, rules and links; before `close`.
+
+        A connection that a sandbox closed and its peer never acknowledged keeps its namespace for up to 100 s
+        more (tcp(7), tcp_orphan_retries), and would keep the link.
+        """
         with closing(Netlink()) as here:
             self._unclaim(here)
+            for name, index in here.links().items():
+                if name.startswith(f"s{self._realm}"):
+                    with suppress(OSError):  # the kernel took it meanwhile
+                        here.send([netlink.delete_link(index)])
         table = f"table inet sampan_{self._realm}"
         await _nft(f"{table}\ndelete {table}\n")
 
