@@ -1,7 +1,6 @@
 """What the floors need of the outside: a root file system, a bundle for the runtime, a network to be reached on."""
 
 import ctypes
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +10,17 @@ from pathlib import Path
 
 import msgspec
 
+from sampan.engine.engine import SandboxSpec
+from sampan.engine.node import seccomp
+from sampan.engine.node.spec import CAPABILITIES, Place, oci_spec
+from sampan.engine.node.users import User
+from sampan.model.image import Image, ImageConfig
+from sampan.model.names import InstanceId
+
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+CGROUPS = "/sampan-bench"
+"""Parent of the bundles' cgroups."""
 
 
 class Blob(msgspec.Struct):
@@ -74,16 +82,20 @@ def unpack(archive: Path, into: Path) -> Unpacked:
 
 
 def write_bundle(directory: Path, image: Unpacked, network: Path) -> Path:
-    """The runtime's own default spec, with the image's program in it and `network` as its namespace."""
+    """The bundle that the platform would give the runtime: the same limits, filters and masks, `network` inside."""
     directory.mkdir()
-    run("runc", "spec", "--bundle", str(directory))
-    spec = json.loads((directory / "config.json").read_text())
-    spec["process"] |= {"terminal": False, "args": image.argv, "env": image.env, "cwd": image.cwd}
-    spec["root"] = {"path": str(image.root), "readonly": True}
-    for namespace in spec["linux"]["namespaces"]:
-        if namespace["type"] == "network":
-            namespace["path"] = str(network)
-    (directory / "config.json").write_text(json.dumps(spec))
+    sandbox = SandboxSpec(
+        id=InstanceId(directory.name),
+        image=Image("bench", "", ImageConfig()),
+        argv=image.argv,
+        port=image.port,
+        env=dict(each.split("=", 1) for each in image.env),
+        cwd=image.cwd,
+        memory_mb=1024,
+    )
+    place = Place(str(image.root), str(network), f"{CGROUPS}/{directory.name}", file_limit=sandbox.files)
+    spec = oci_spec(sandbox, place, User(0, 0, ()), seccomp.load(CAPABILITIES))
+    (directory / "config.json").write_bytes(msgspec.json.encode(spec))
     return directory
 
 

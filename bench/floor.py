@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.bundle import Unpacked, enter_network, networks, reachable, run, unpack, write_bundle
+from bench.bundle import CGROUPS, Unpacked, enter_network, networks, reachable, run, unpack, write_bundle
+from sampan.engine.node.cgroup import layout, remove_parent
 from tests import images
 
 HOST, INSIDE = "10.63.255.1", "10.63.255.2"
@@ -113,7 +114,10 @@ def floor(name: str) -> Iterator[Floor]:
         tempfile.TemporaryDirectory(prefix="sampan-bench-") as directory,
         reachable(f"bench{os.getpid()}"[:13], HOST, INSIDE) as network,
     ):
-        yield Floor(unpack(images.archive(name), Path(directory)), Path(directory), network)
+        try:
+            yield Floor(unpack(images.archive(name), Path(directory)), Path(directory), network)
+        finally:
+            remove_parent(layout(Path("/proc/self/mountinfo").read_text()), CGROUPS)
 
 
 def first_byte(host: str, port: int, name: str = "bench") -> tuple[float, bytes]:

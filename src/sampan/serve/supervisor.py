@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import pwd
-import shutil
 import signal
 import socket
 import stat
@@ -29,7 +28,7 @@ from sampan.sdk.config import Credentials, write_file
 from sampan.serve.child import Child, NeverReady
 from sampan.serve.foreign import port_accepts, socket_accepts, write_configs
 from sampan.serve.layout import Layout
-from sampan.serve.machine import REGISTRY_PROGRAM, SYSTEM_PATH, CannotRun, in_use
+from sampan.serve.machine import REGISTRY_PROGRAM, SYSTEM_PATH, CannotRun, in_memory, in_use, remove
 from sampan.serve.privileges import NoSuchUser, ensure_user
 from sampan.settings import Settings
 from sampan.store.database import Database, migrate, sqlite_url
@@ -53,8 +52,9 @@ def supervise(settings: Settings) -> int:
     lock = _lock(layout)
     try:
         uid, gid = ensure_user(settings.platform.user)
-        layout.make(uid, gid)
         listeners = _listen(settings)
+        in_memory(layout.run)
+        layout.make(uid, gid)
         layout.settings.write_bytes(msgspec.json.encode(settings))
         write_configs(layout, settings.registry)
         asyncio.run(_first_start(settings, layout, uid, gid))
@@ -218,7 +218,7 @@ class _Supervisor:
                 leave = keep or child.name != "sandboxd"
                 await child.stop(signal.SIGTERM if leave else signal.SIGUSR2)
             if not keep:
-                shutil.rmtree(self.layout.run, ignore_errors=True)
+                remove(self.layout.run)
 
     async def _start(self, child: Child) -> None:
         await child.start()
