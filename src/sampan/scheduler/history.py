@@ -1,5 +1,6 @@
 """Which instances there were of a function, so that their logs are found after they, and we, have ended."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ class History:
         self._path = path
         self._known: dict[InstanceId, VersionKey] = {}
         self._lines = 0  # in the file
+        self._file = -1  # kept open: every start writes a line before its program runs
         with suppress(FileNotFoundError):
             for line in path.read_text().splitlines():
                 instance, _, key = line.partition(" ")
@@ -31,8 +33,8 @@ class History:
             self._rewrite()
             return
         self._lines += 1
-        with suppress(OSError), self._path.open("a") as file:  # a full disk must not keep functions from starting
-            file.write(f"{instance} {key}\n")
+        with suppress(OSError):  # a full disk must not keep functions from starting
+            os.write(self._file, f"{instance} {key}\n".encode())
 
     def of(self, function: str) -> list[tuple[InstanceId, VersionKey]]:
         """The instances of a function, oldest first."""
@@ -47,3 +49,8 @@ class History:
         with suppress(OSError):
             fresh.write_text("".join(f"{instance} {key}\n" for instance, key in self._known.items()))
             fresh.rename(self._path)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        with suppress(OSError):
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -276,9 +276,9 @@ class Scheduler:
             self._start_failed(id_, version, error)
             return
         took = time.monotonic() - begin
-        log.info("instance started", instance=id_, version=version.key, took_ms=round(took * 1000, 1))
         self._working.pop(id_, None)
         self.post(Started(id_, sandbox.host, sandbox.port, stages, sandbox.log_path, took))
+        log.info("instance started", instance=id_, version=version.key, took_ms=round(took * 1000, 1))
         if version.health_check:
             self._check_health(id_, version)
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from sampan import settings
 from sampan.engine.engine import (
@@ -46,6 +46,8 @@ from sampan.engine.node.spec import CAPABILITIES, Place
 from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import InstanceState, Stage
 from sampan.model.names import InstanceId
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -354,17 +356,16 @@ class NodeEngine:
     async def _start(self, box: Box, timeout: float) -> Sandbox:
         begin = time.time_ns()
         spec = box.record.spec
+        released: int | None = None
         try:
             async with asyncio.timeout(timeout):
-                await _unless(box.ended, self._runtime.release(spec.id))
-                released = time.time_ns()
-                await _unless(box.ended, self._doors.accepts(box.record.address, spec.port))
+                released = await _unless(box.ended, self._release(box))
         except TimeoutError:
             message = f"port {spec.port} did not accept a connection within {timeout:g} s"
             box.failure = Failure(FailureKind.PORT_NEVER_OPENED, message, self._logs.tail(spec.id))
         except RuntimeFailed as error:
             box.failure = Failure(FailureKind.ENGINE_FAILED, str(error), self._logs.tail(spec.id))
-        if box.failure is not None or box.ended.is_set():
+        if released is None:
             await self._kill(box)
             failure = box.gone.result() or Failure(FailureKind.ENGINE_FAILED, "the sandbox was stopped")
             raise StartFailed(failure)
@@ -373,6 +374,13 @@ class NodeEngine:
         box.record = self._records.ready(box.record)
         self._publish(Seen(box.sandbox()))
         return box.sandbox(stages)
+
+    async def _release(self, box: Box) -> int:
+        """Let the program run, wait until it listens; when it was let run, in Unix ns."""
+        await self._runtime.release(box.record.spec.id)
+        released = time.time_ns()
+        await self._doors.accepts(box.record.address, box.record.spec.port)
+        return released
 
     # ending
 
@@ -461,13 +469,12 @@ class NodeEngine:
         return box
 
 
-async def _unless(ended: asyncio.Event, work: Coroutine[None, None, None]) -> None:
-    """Do `work`, but no longer than until `ended`."""
+async def _unless(ended: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """Do `work`, but no longer than until `ended`; None: that came first."""
     task, end = asyncio.ensure_future(work), asyncio.ensure_future(ended.wait())
     try:
         await asyncio.wait([task, end], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
+        return None if ended.is_set() else task.result()
     finally:
         task.cancel()
         end.cancel()

@@ -25,13 +25,21 @@ class Doors:
         loop = asyncio.get_running_loop()
         self._waits += 1
         timer = kernel.new_timer()
+        due = asyncio.Event()
+
+        def fired() -> None:
+            os.read(timer, 8)
+            due.set()
+
+        loop.add_reader(timer, fired)
         try:
             begin = loop.time()
             while not await _connects(host, port):
+                due.clear()
                 kernel.set_timer(timer, _step(loop.time() - begin) * self._waits)
-                await process.readable(timer)
-                os.read(timer, 8)
+                await due.wait()
         finally:
+            loop.remove_reader(timer)
             os.close(timer)
             self._waits -= 1
 
