@@ -17,6 +17,7 @@ from sampan.gateway.leases import Leases
 from sampan.gateway.route import RouteTable
 from sampan.link import channel
 from sampan.link.messages import (
+    DomainChanged,
     Down,
     Gone,
     Grant,
@@ -149,6 +150,8 @@ class Control:
             case RouteChanged():
                 routes.change(message)
                 leases.learn({version.key: version.freeze_delay for version in routes.versions()})
+            case DomainChanged():
+                routes.change_domain(message)
             case Tail():
                 answer = self._tails.get(message.token)
                 if answer is not None and not answer.done():

@@ -12,8 +12,9 @@ from itertools import accumulate
 from urllib.parse import parse_qsl, unquote
 
 from sampan.gateway.container import EVENT_CALL, HTTP_CALL, container_headers
-from sampan.link.messages import FunctionRoute, RouteChanged, Routes, ServedVersion
+from sampan.link.messages import DomainChanged, FunctionRoute, RouteChanged, Routes, ServedVersion
 from sampan.model.access import AccessKey
+from sampan.model.domain import Domain
 from sampan.model.errors import AliasNotFound, FunctionNotFound, RouteNotFound, VersionNotFound
 from sampan.model.names import LATEST, VERSION_ID
 from sampan.model.trigger import HttpTrigger
@@ -98,6 +99,7 @@ class RouteTable:
         self._labels: dict[str, Endpoint] = {}
         self._hosts: dict[bytes, Endpoint] = {}
         self._keys: dict[str, AccessKey] = {}
+        self._domains: dict[str, Domain] = {}
 
     def key(self, id_: str) -> AccessKey | None:
         return self._keys.get(id_)
@@ -108,6 +110,7 @@ class RouteTable:
     def replace(self, routes: Routes) -> None:
         self._account, self._region = routes.account, routes.region
         self._keys = {key.id: key for key in routes.keys}
+        self._domains = {domain.name: domain for domain in routes.domains}
         self._functions = {route.function: route for route in routes.functions}
         self._endpoints = {name: self._endpoints_of(route) for name, route in self._functions.items()}
         self._index()
@@ -120,6 +123,13 @@ class RouteTable:
             self._functions[change.function] = change.route
             self._endpoints[change.function] = self._endpoints_of(change.route)
         self._index()
+
+    def change_domain(self, change: DomainChanged) -> None:
+        if change.domain is None:
+            self._domains.pop(change.name, None)
+        else:
+            self._domains[change.name] = change.domain
+        self._hosts = {}
 
     def resolve(self, method: bytes, host: bytes, target: bytes) -> Target:
         """Raises: RouteNotFound, FunctionNotFound, VersionNotFound, AliasNotFound."""

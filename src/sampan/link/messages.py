@@ -5,12 +5,13 @@ decides what runs. Both directions are idempotent statements about the present, 
 by saying everything once more (`Hello`, `Routes`).
 
     gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records
-    control → gateway   Routes · RouteChanged · Grant · Revoke · Gone · Refuse · Tail
+    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Revoke · Gone · Refuse · Tail
 """
 
 import msgspec
 
 from sampan.model.access import AccessKey
+from sampan.model.domain import Domain
 from sampan.model.errors import Failure
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord
@@ -111,6 +112,7 @@ class Routes(_Message, frozen=True):
     region: str
     functions: tuple[FunctionRoute, ...]
     keys: tuple[AccessKey, ...]
+    domains: tuple[Domain, ...] = ()
 
 
 class RouteChanged(_Message, frozen=True):
@@ -118,6 +120,13 @@ class RouteChanged(_Message, frozen=True):
 
     function: str
     route: FunctionRoute | None
+
+
+class DomainChanged(_Message, frozen=True):
+    """One custom domain is new (`domain`) or gone (`None`)."""
+
+    name: str
+    domain: Domain | None
 
 
 class Grant(_Message, frozen=True):
@@ -164,4 +173,4 @@ class Tail(_Message, frozen=True):
     text: str = ""  # from `since` to there, the last 4 KiB
 
 
-Down = Routes | RouteChanged | Grant | Revoke | Gone | Refuse | Tail
+Down = Routes | RouteChanged | DomainChanged | Grant | Revoke | Gone | Refuse | Tail
