@@ -7,7 +7,7 @@ import random
 import re
 
 from sampan.link.messages import ServedVersion
-from sampan.model.names import LATEST
+from sampan.model.names import LATEST, RequestId
 
 HTTP_CALL = "/http-invoke"
 EVENT_CALL = "/invoke"
@@ -56,6 +56,9 @@ def is_traceparent(value: bytes) -> bool:
     return _TRACEPARENT.match(value) is not None and (len(value) == 55 or not value.startswith(b"00"))
 
 
-def new_traceparent() -> bytes:
-    """A new context. Sampled, so that a function which follows its parent's choice records its own spans."""
-    return b"00-%032x-%016x-01" % (random.getrandbits(128) | 1, random.getrandbits(64) | 1)
+def new_traceparent(request: RequestId) -> bytes:
+    """A new context: its trace has the request's own digits, so that one is found by the other.
+
+    Sampled, so that a function which follows its parent's choice records its own spans.
+    """
+    return f"00-{request[2:10]}{request[11:]}-{random.getrandbits(64) | 1:016x}-01".encode()

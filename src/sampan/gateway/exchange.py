@@ -173,75 +173,43 @@ _NO_BODY = frozenset((204, 304))
 class Exchange:
     """The state of one request and its answer. Times are Unix nanoseconds, 0 when not reached."""
 
-    __slots__ = (
-        "_pieces",
-        "asynchronous",
-        "authorization",
-        "begun",
-        "body",
-        "bytes_out",
-        "chunked",
-        "client",
-        "connection_names",
-        "content_length",
-        "expects_continue",
-        "finished",
-        "first_byte",
-        "forwarded",
-        "forwarded_for",
-        "framing",
-        "headers",
-        "host",
-        "host_told",
-        "hosts",
-        "http10",
-        "keep_alive",
-        "leased",
-        "method",
-        "proto_told",
-        "received",
-        "refusal",
-        "request",
-        "running",
-        "status",
-        "target",
-        "traceparent",
-        "upgrade",
-    )  # fmt: skip
+    # What most exchanges never change is told by the class: making one is on the hot path.
+    leased = 0
+    first_byte = 0
+    deadline = 0.0  # of the loop's clock, for a slot; 0: it has not had to wait
+    host = b""
+    hosts = 0  # Host headers that came; there has to be one
+    passed: bytes | None = None  # the lines of `headers` that go on; None: nobody has looked yet
+    chunked = False  # the body, as it comes
+    host_told = False  # an X-Forwarded-Host came in
+    asynchronous = False  # `x-fc-invocation-type: Async`
+    http10 = False
+    keep_alive = True
+    upgrade = b""  # the protocol asked for
+    expects_continue = False
+    content_length: int | None = None
+    connection_names: frozenset[bytes] = frozenset()  # headers that `Connection` names
+    authorization = b""
+    traceparent = b""
+    forwarded = b""
+    forwarded_for = b""
+    proto_told = False  # an X-Forwarded-Proto came in
+    body: Body | None = None
+    refusal: SampanError | None = None  # found by the parser; to be answered in its turn
+    running: Running | None = None
+    status = 0
+    bytes_out = 0
+    begun = False
+    finished = False
+    framing = Framing.EMPTY
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.request: RequestId = new_request_id()
         self.received = time.time_ns()
-        self.leased = 0
-        self.first_byte = 0
         self.method = b""
         self.target = b""
         self.headers: list[tuple[bytes, bytes, bytes]] = []  # lower-case name, name as sent, value
-        self.host = b""
-        self.hosts = 0  # Host headers that came; there has to be one
-        self.chunked = False  # the body, as it comes
-        self.host_told = False  # an X-Forwarded-Host came in
-        self.asynchronous = False  # `x-fc-invocation-type: Async`
-        self.http10 = False
-        self.keep_alive = True
-        self.upgrade = b""  # the protocol asked for
-        self.expects_continue = False
-        self.content_length: int | None = None
-        self.connection_names: frozenset[bytes] = frozenset()  # headers that `Connection` names
-        self.authorization = b""
-        self.traceparent = b""
-        self.forwarded = b""
-        self.forwarded_for = b""
-        self.proto_told = False  # an X-Forwarded-Proto came in
-        self.body: Body | None = None
-        self.refusal: SampanError | None = None  # found by the parser; to be answered in its turn
-        self.running: Running | None = None
-        self.status = 0
-        self.bytes_out = 0
-        self.begun = False
-        self.finished = False
-        self.framing = Framing.EMPTY
         self._pieces: list[bytes] = []
 
     # ── the request ──

@@ -6,11 +6,13 @@ before any byte of an answer. Source: container-contract.md A2.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from sampan.gateway import container
+from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import Exchange
+from sampan.gateway.headers import HOP_BY_HOP, to_function
 from sampan.gateway.leases import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
@@ -21,14 +23,6 @@ from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, N
 API_TIMEOUT = 600.0  # seconds; a deploy that waits for its image takes its time
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
-# Source: RFC 9110 §7.6.1; container-contract.md A2.1. Those set anew below are in the second half.
-_HOP_BY_HOP = frozenset(
-    (
-        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
-        b"transfer-encoding", b"upgrade", b"expect", b"http2-settings", b"content-length",
-    )
-)  # fmt: skip
-_DROPPED = _HOP_BY_HOP | {b"host", b"traceparent", b"forwarded", b"x-forwarded-for"}
 _CONTEXT = frozenset((b"tracestate", b"baggage"))
 
 Call = TypeVar("Call", bound=Underway)
@@ -40,10 +34,12 @@ class Forward:
     def __init__(self, api: Upstream, clock: Clock, idle: float, max_answer: int) -> None:
         """idle: seconds a streaming answer may be silent, at least.  max_answer: bytes of an event's answer."""
         self._api, self._clock, self._idle, self._max_answer = api, clock, idle, max_answer
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines()
 
-    async def http(
+    def http(
         self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, signed: bool
-    ) -> Relay:
+    ) -> Coroutine[object, object, Relay]:
         """An HTTP call. signed: its Authorization header was for us, and stays here.
 
         Raises: Unreachable, FunctionExited, FunctionTimedOut, BadResponse.
@@ -51,20 +47,25 @@ class Forward:
         timeout = served.version.timeout
         idle = max(timeout, self._idle)
         head = http_head(exchange, target, served, signed)
-        return await self._send(
-            exchange, instance, head, lambda connection: Relay(exchange, connection, timeout, idle, self._clock)
+        return self._send(
+            exchange,
+            instance,
+            head,
+            lambda connection: Relay(exchange, connection, timeout, idle, self._deadlines, self._clock),
         )
 
-    async def event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Collect:
+    def event(
+        self, exchange: Exchange, served: Served, instance: Instance, body: bytes
+    ) -> Coroutine[object, object, Collect]:
         """An event call; its body is whole. Raises: as `http`."""
         timeout = served.version.timeout
         idle = max(timeout, self._idle)
         head = event_head(exchange, served, instance, len(body)) + body
-        return await self._send(
+        return self._send(
             exchange,
             instance,
             head,
-            lambda connection: Collect(exchange, connection, timeout, idle, self._max_answer),
+            lambda connection: Collect(exchange, connection, timeout, idle, self._deadlines, self._max_answer),
             method=b"POST",
         )
 
@@ -73,16 +74,23 @@ class Forward:
         idempotent = exchange.method in _IDEMPOTENT
         parts = [exchange.method, b" ", exchange.target, b" HTTP/1.1\r\n"]
         for lower, name, value in exchange.headers:
-            if lower not in _HOP_BY_HOP and lower not in exchange.connection_names:
+            if lower not in HOP_BY_HOP and lower not in exchange.connection_names:
                 parts += (name, b": ", value, b"\r\n")
         _end_head(parts, exchange)
         try:
             while True:
-                loop = asyncio.get_running_loop()
-                connection = self._api.take(idempotent, loop.time()) or await self._api.connect()
-                call = Relay(exchange, connection, API_TIMEOUT, API_TIMEOUT, None)
-                if await self._run(exchange, self._api, call, b"".join(parts), exchange.method):
+                connection = self._api.take(idempotent, self._loop.time()) or await self._api.connect()
+                call = Relay(exchange, connection, API_TIMEOUT, API_TIMEOUT, self._deadlines, None)
+                whole = self._upload(exchange, connection, call, b"".join(parts), exchange.method)
+                try:
+                    await call.done
+                except ConnectionDied:
+                    if not (whole and idempotent and connection.stale):
+                        raise
+                else:
                     return
+                finally:
+                    self._settle(self._api, call)
         except Unreachable as error:
             raise NoCapacity("the control plane is away; try again in a moment") from error
         except (ConnectionDied, FunctionTimedOut) as error:
@@ -96,7 +104,7 @@ class Forward:
         make: Callable[[Connection], Call],
         method: bytes = b"",
     ) -> Call:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         method = method or exchange.method
         idempotent = method in _IDEMPOTENT
         upstream = instance.upstream
@@ -106,57 +114,49 @@ class Forward:
                 raise exchange.refusal  # its body went wrong while it waited
             connection = upstream.take(idempotent, loop.time()) or await upstream.connect()
             call = make(connection)
+            whole = self._upload(exchange, connection, call, head, method)
             try:
-                if await self._run(exchange, upstream, call, head, method):
-                    return call
+                await call.done
             except ConnectionDied as error:
-                raise FunctionExited(int((loop.time() - begun) * 1000)) from error
-
-    async def _run(
-        self, exchange: Exchange, upstream: Upstream, call: Underway, head: bytes, method: bytes
-    ) -> bool:
-        """One attempt; False when it may, and has to, be made again."""
-        connection = call.connection
-        upload = self._upload(exchange, connection, call, head, method)
-        try:
-            await call.done
-        except ConnectionDied:
-            whole = exchange.body is None or (upload is None and not exchange.body.streamed)
-            if connection.used and not connection.answering and method in _IDEMPOTENT and whole:
-                return False
-            raise
-        finally:
-            call.stop()
-            if call.tunnel:
-                upstream.forget(connection)
-                connection.transport.close()  # what was written still goes out
-            elif call.done.done() and not call.done.cancelled() and call.done.exception() is None:
-                upstream.put(connection, asyncio.get_running_loop().time())
+                if not (whole and idempotent and connection.stale):
+                    raise FunctionExited(int((loop.time() - begun) * 1000)) from error
             else:
-                upstream.drop(connection)
-        return True
+                return call
+            finally:
+                self._settle(upstream, call)
+
+    def _settle(self, upstream: Upstream, call: Underway) -> None:
+        """The call is over, one way or another: so is its use of the connection, or the connection."""
+        call.stop()
+        connection, done = call.connection, call.done
+        if call.tunnel:
+            upstream.forget(connection)
+            connection.transport.close()  # what was written still goes out
+        elif done.done() and not done.cancelled() and done.exception() is None:
+            upstream.put(connection, self._loop.time())
+        else:
+            upstream.drop(connection)
 
     def _upload(
         self, exchange: Exchange, connection: Connection, call: Underway, head: bytes, method: bytes
-    ) -> bool | None:
-        """Send head and body; what of the body has yet to come is piped."""
+    ) -> bool:
+        """Send head and body; what of the body has yet to come is piped. Whether all of it can be sent again."""
         body = exchange.body
         head_only = method == b"HEAD"
-        if isinstance(call, Collect) or body is None:
+        if body is None or isinstance(call, Collect):
             connection.send(call, head, head_only, None)
-            return None
+            return True
         exchange.let_body_come()
-        if body.complete:
+        if body.complete and not body.streamed:
             sized = exchange.content_length is not None
             data = b"".join(body.pieces)
             if not sized:
                 data = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)) if data else b"0\r\n\r\n"
             connection.send(call, head + data, head_only, None)
-            return None
-        chunked = exchange.content_length is None
-        connection.send(call, head, head_only, chunked)
+            return True
+        connection.send(call, head, head_only, exchange.content_length is None)
         body.pipe(connection)
-        return chunked
+        return False
 
 
 def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bool) -> bytes:
@@ -164,21 +164,19 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
     # The host it was routed by: a target that names one overrules the header (RFC 9112 §3.2.2).
     parts = [exchange.method, b" ", target.path, b" HTTP/1.1\r\nHost: ", exchange.host, b"\r\n"]
     named = exchange.connection_names
-    for lower, name, value in exchange.headers:
-        if lower in _DROPPED or lower[:5] == b"x-fc-" or lower in named:
-            continue
-        if b"_" in lower and _imitates(lower):
-            continue
-        if signed and lower == b"authorization":
-            continue
-        parts += (name, b": ", value, b"\r\n")
+    if exchange.passed is not None and not signed:
+        parts.append(exchange.passed)
+    else:
+        for lower, name, value in exchange.headers:
+            if to_function(lower) and lower not in named and not (signed and lower == b"authorization"):
+                parts += (name, b": ", value, b"\r\n")
     peer = exchange.client.peer
     parts += (
         served.http_lines,
         b"X-Fc-Request-Id: ", exchange.request.encode(),
         b"\r\nX-Fc-Client-Ip: ", peer,
         b"\r\nX-Fc-Base-Path: ", target.base_path,
-        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(),
+        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(exchange.request),
         b"\r\nX-Forwarded-For: ", exchange.forwarded_for, peer,
         b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
         b"\";proto=http\r\n",
@@ -200,7 +198,7 @@ def event_head(exchange: Exchange, served: Served, instance: Instance, length: i
         b"\r\nContent-Type: application/octet-stream\r\n",
         served.event_lines,
         b"X-Fc-Request-Id: ", exchange.request.encode(),
-        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(),
+        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(exchange.request),
         b"\r\n",
     ]  # fmt: skip
     if exchange.traceparent:
@@ -218,12 +216,6 @@ def _end_head(parts: list[bytes], exchange: Exchange) -> None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
     else:
         parts.append(b"\r\n")
-
-
-def _imitates(lower: bytes) -> bool:
-    """`x_fc_request_id`: many servers make no difference between `_` and `-`, so neither may we."""
-    name = lower.replace(b"_", b"-")
-    return name in _DROPPED or name.startswith((b"x-fc-", b"x-forwarded-"))
 
 
 def _node(peer: bytes) -> bytes:

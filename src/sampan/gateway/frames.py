@@ -1,5 +1,6 @@
 """The lines that frame a request in its instance's log. Source: container-contract.md A6."""
 
+import asyncio
 import os
 
 from sampan.model.names import RequestId
@@ -8,12 +9,20 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOC
 
 
 class Frames:
-    """Appends to the file behind an instance's stdout. Losing a line never hurts the request it is about."""
+    """Appends to the file behind an instance's stdout. Losing a line never hurts the request it is about.
 
-    __slots__ = ("_file",)
+    Lines of one turn of the loop are written together. Where an instance has one request at a time, so that what
+    it prints in between belongs to that request, the first line is written before the request is sent.
+    """
 
-    def __init__(self, path: str) -> None:
-        """path: empty where the engine frames no logs."""
+    __slots__ = ("_alone", "_due", "_file", "_lines", "_loop")
+
+    def __init__(self, path: str, alone: bool) -> None:
+        """path: empty where the engine frames no logs.  alone: the instance has one request at a time."""
+        self._alone = alone
+        self._loop = asyncio.get_running_loop()
+        self._lines: list[bytes] = []
+        self._due = False
         self._file = -1
         if path:
             try:
@@ -23,20 +32,40 @@ class Frames:
 
     def start(self, request: RequestId) -> None:
         if self._file >= 0:
-            self._append(b"FC Invoke Start RequestId: %b\n" % request.encode())
+            self._lines.append(b"FC Invoke Start RequestId: %b\n" % request.encode())
+            if self._alone:
+                self._write()
+            elif not self._due:
+                self._soon()
 
     def end(self, request: RequestId, error: str = "") -> None:
         if self._file >= 0:
             told = f", Error: {error}".replace("\n", " ") if error else ""
-            self._append(f"FC Invoke End RequestId: {request}{told}\n".encode())
+            self._lines.append(f"FC Invoke End RequestId: {request}{told}\n".encode())
+            if not self._due:
+                self._soon()
 
     def close(self) -> None:
         if self._file >= 0:
+            self._write()
             os.close(self._file)
             self._file = -1
 
-    def _append(self, line: bytes) -> None:
+    def _soon(self) -> None:
+        self._due = True
+        self._loop.call_soon(self._at_turn)
+
+    def _at_turn(self) -> None:
+        self._due = False
+        if self._file >= 0:
+            self._write()
+
+    def _write(self) -> None:
+        lines = self._lines
+        if not lines:
+            return
+        self._lines = []
         try:
-            os.write(self._file, line)
+            os.write(self._file, b"".join(lines))
         except OSError:  # a full disk
             return

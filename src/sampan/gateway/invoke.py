@@ -10,7 +10,7 @@ from sampan.gateway import events, replies
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import ClientGone, Exchange
 from sampan.gateway.forward import Forward
-from sampan.gateway.leases import Instance, Leases
+from sampan.gateway.leases import Instance, Leases, Slot
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
 from sampan.gateway.route import ApiTarget, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
@@ -68,6 +68,7 @@ class Invoke:
         self._routes, self._limits, self._leases = routes, limits, leases
         self._forward, self._control, self._max_event = forward, control, max_event
         self._nonces = signature.Nonces()
+        self._loop = asyncio.get_running_loop()
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer one request, whatever it is and whatever happens."""
@@ -98,26 +99,25 @@ class Invoke:
             self._admit_caller(exchange, target)
             self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
-        outcome, instance, cold = Outcome.PLATFORM_ERROR, None, False
+        outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         try:
             signed = self._admit_caller(exchange, target)
-            with self._limits.admit(target.endpoint.route):
-                deadline = exchange_deadline(served)
-                for _ in range(ATTEMPTS):
-                    slot = self._leases.take(served.version) or await self._leases.wait(served.version, deadline)
-                    exchange.leased, cold = time.time_ns(), cold or slot.cold
-                    with slot as instance:
-                        try:
-                            call = await self._in_function(
-                                exchange, served, instance,
-                                self._forward.http(exchange, target, served, instance, signed),
-                            )  # fmt: skip
-                        except Unreachable as error:
-                            self._leases.lose(instance, str(error))
-                            continue
-                    outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
-                    return
-                raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
+            counted = self._limits.admit(target.endpoint.route)
+            for _ in range(ATTEMPTS):
+                slot = self._leases.take(served.version) or await self._wait(exchange, served)
+                exchange.leased, cold = time.time_ns(), cold or slot.cold
+                with slot as instance:
+                    try:
+                        call = await self._in_function(
+                            exchange, served, instance,
+                            self._forward.http(exchange, target, served, instance, signed),
+                        )  # fmt: skip
+                    except Unreachable as error:
+                        self._leases.lose(instance, str(error))
+                        continue
+                outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+                return
+            raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
             outcome = outcome_of(error)
             replies.refuse(exchange, error)
@@ -125,6 +125,8 @@ class Invoke:
             outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
             raise
         finally:
+            if counted is not None:
+                counted.end()
             self._record(exchange, served, instance, outcome, cold)
 
     def _admit_caller(self, exchange: Exchange, target: HttpTarget) -> bool:
@@ -163,23 +165,22 @@ class Invoke:
             await self._signed_body(exchange)
             self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
-        outcome, instance, cold = Outcome.PLATFORM_ERROR, None, False
+        outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         try:
             body = await self._signed_body(exchange)
             self._refuse_async(exchange)
-            with self._limits.admit(target.endpoint.route):
-                deadline = exchange_deadline(served)
-                for _ in range(ATTEMPTS):
-                    slot = self._leases.take(served.version) or await self._leases.wait(served.version, deadline)
-                    exchange.leased, cold = time.time_ns(), cold or slot.cold
-                    with slot as instance:
-                        try:
-                            outcome = await self._run_event(exchange, served, instance, body)
-                        except Unreachable as error:
-                            self._leases.lose(instance, str(error))
-                            continue
-                    return
-                raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
+            counted = self._limits.admit(target.endpoint.route)
+            for _ in range(ATTEMPTS):
+                slot = self._leases.take(served.version) or await self._wait(exchange, served)
+                exchange.leased, cold = time.time_ns(), cold or slot.cold
+                with slot as instance:
+                    try:
+                        outcome = await self._run_event(exchange, served, instance, body)
+                    except Unreachable as error:
+                        self._leases.lose(instance, str(error))
+                        continue
+                return
+            raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
             outcome = outcome_of(error)
             if exchange.begun or not events.fail(exchange, served.version, instance, error):
@@ -188,6 +189,8 @@ class Invoke:
             outcome = Outcome.CLIENT_GONE
             raise
         finally:
+            if counted is not None:
+                counted.end()
             self._record(exchange, served, instance, outcome, cold)
 
     async def _run_event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Outcome:
@@ -217,6 +220,11 @@ class Invoke:
         return body
 
     # ── both ──
+
+    def _wait(self, exchange: Exchange, served: Served) -> Coroutine[object, object, Slot]:
+        """For a slot. However often an exchange has to, it waits for `queue_wait` in all."""
+        exchange.deadline = exchange.deadline or self._loop.time() + served.version.queue_wait
+        return self._leases.wait(served.version, exchange.deadline)
 
     async def _in_function(
         self, exchange: Exchange, served: Served, instance: Instance, sent: Coroutine[object, object, Call]
@@ -287,10 +295,6 @@ class Invoke:
                 exchange.bytes_out,
             )
         )
-
-
-def exchange_deadline(served: Served) -> float:
-    return asyncio.get_running_loop().time() + served.version.queue_wait
 
 
 def outcome_of(error: SampanError) -> Outcome:

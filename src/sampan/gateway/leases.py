@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from sampan.gateway.frames import Frames
+from sampan.gateway.known import Heads, answer_heads
 from sampan.gateway.upstream import Upstream
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
@@ -33,7 +34,7 @@ class Instance:
         "lost", "slots", "timer", "upstream",
     )  # fmt: skip
 
-    def __init__(self, grant: Grant, freeze_delay: float, header_limit: int) -> None:
+    def __init__(self, grant: Grant, freeze_delay: float, header_limit: int, heads: Heads[None]) -> None:
         self.grant = grant
         self.slots = grant.slots
         self.busy = 0
@@ -45,8 +46,8 @@ class Instance:
         self.ended = asyncio.Event()  # control has said so
         self.failure: Failure | None = None  # how; None: it was ended on purpose
         self.timer: asyncio.TimerHandle | None = None
-        self.upstream = Upstream((grant.host, grant.port), header_limit)
-        self.frames = Frames(grant.log_path)
+        self.upstream = Upstream((grant.host, grant.port), header_limit, heads)
+        self.frames = Frames(grant.log_path, alone=grant.slots == 1)
 
 
 class Slot:
@@ -88,6 +89,8 @@ class Leases:
         """queue_length: requests that may wait per function."""
         self._send, self._connected = send, connected
         self._queue_length, self._header_limit = queue_length, header_limit
+        self._loop = asyncio.get_running_loop()
+        self._heads = answer_heads()
         self._instances: dict[InstanceId, Instance] = {}
         self._pools: dict[VersionKey, _Pool] = {}
         self._waiting: dict[str, int] = {}  # function → waiters
@@ -109,7 +112,7 @@ class Leases:
 
         Raises: Throttled (too many wait), NoCapacity (waited too long), or what control refuses with.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         function = version.function
         if self._waiting.get(function, 0) >= self._queue_length:
             raise Throttled(f"{self._queue_length} requests wait for function '{function}' already")
@@ -184,7 +187,7 @@ class Leases:
         Not at once: a request that was routed before may still come to wait, and control counts the grants on this
         connection, so `seen` must not begin anew while it might.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         held = {instance.grant.version for instance in self._instances.values()}
         for key, pool in list(self._pools.items()):
             pool.unrouted = math.inf if key in self._delays else min(pool.unrouted, now)
@@ -198,7 +201,7 @@ class Leases:
         instance = self._instances.get(grant.instance)
         if instance is None:
             delay = self._delays.get(grant.version, DEFAULT_FREEZE_DELAY)
-            instance = self._instances[grant.instance] = Instance(grant, delay, self._header_limit)
+            instance = self._instances[grant.instance] = Instance(grant, delay, self._header_limit, self._heads)
         else:
             instance.grant, instance.slots = grant, grant.slots
             instance.leaving = instance.lost = False
@@ -301,28 +304,26 @@ class Leases:
 
     def _rest(self, instance: Instance) -> None:
         """It is idle: give it back when it has been so for its freeze delay. One timer serves many rests."""
-        loop = asyncio.get_running_loop()
-        instance.idle_since = loop.time()
+        instance.idle_since = self._loop.time()
         if instance.timer is None:
-            instance.timer = loop.call_later(instance.freeze_delay, self._rested, instance)
+            instance.timer = self._loop.call_later(instance.freeze_delay, self._rested, instance)
 
     def _rested(self, instance: Instance) -> None:
         instance.timer = None
         if instance.busy or instance.leaving:
             return
-        loop = asyncio.get_running_loop()
-        left = instance.idle_since + instance.freeze_delay - loop.time()
+        left = instance.idle_since + instance.freeze_delay - self._loop.time()
         if left > 0.001:
-            instance.timer = loop.call_later(left, self._rested, instance)
+            instance.timer = self._loop.call_later(left, self._rested, instance)
         elif not self._connected():  # nobody could grant it again: warm requests would have nowhere to go
-            instance.timer = loop.call_later(max(instance.freeze_delay, 0.1), self._rested, instance)
+            instance.timer = self._loop.call_later(max(instance.freeze_delay, 0.1), self._rested, instance)
         else:
             self._retire(instance)
             self._let_go(instance)
 
     def _say(self, key: VersionKey) -> None:
         if not self._to_say:
-            asyncio.get_running_loop().call_soon(self._say_wants)
+            self._loop.call_soon(self._say_wants)
         self._to_say.add(key)
 
     def _say_wants(self) -> None:

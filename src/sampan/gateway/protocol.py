@@ -9,12 +9,14 @@ import math
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
 
 from sampan.gateway.container import is_traceparent
 from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
+from sampan.gateway.known import Heads
 from sampan.model.errors import CallerMistake, EntityTooLarge, InvalidArgument, NotSupported, SampanError
 from sampan.settings import Gateway as Limits
 
@@ -26,12 +28,16 @@ _AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
 _HOST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]%~")
 _FOREVER = math.inf
+_PLAIN_HEAD = 16 << 10  # bytes; a longer head is the parser's
+_PLAIN_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+_PLAIN_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
 
 
 class Front(Protocol):
     """Who answers, and who keeps the list of connections."""
 
     draining: bool
+    heads: "Heads[Take]"
 
     async def serve(self, exchange: Exchange) -> None: ...
     def joined(self, connection: "ClientConnection") -> None: ...
@@ -42,7 +48,7 @@ class ClientConnection(asyncio.Protocol):
     """One client."""
 
     def __init__(self, front: Front, limits: Limits) -> None:
-        self._front, self._limits = front, limits
+        self._front, self._limits, self._heads = front, limits, front.heads
         self._loop = asyncio.get_running_loop()
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
@@ -172,6 +178,9 @@ class ClientConnection(asyncio.Protocol):
         if self._rest is not None:
             self._keep(data)
             return
+        between = self._parsing is None and self._current is None and not self._waiting and self._head_fed < 0
+        if between and self._read_known(data):
+            return
         self._quiet += len(data)
         alone = self._parsing is None and self.idle
         if self._head_fed >= 0:
@@ -234,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
         self._head_size += len(name) + len(value) + 4
         lower = name.lower()
         exchange.headers.append((lower, name, value))
-        take = _TAKES.get(lower)
+        take = TAKES.get(lower)
         if take is not None:
             take(exchange, value)
 
@@ -280,6 +289,38 @@ class ClientConnection(asyncio.Protocol):
                 self._swallowed(exchange)
 
     # ── inside ──
+
+    def _read_known(self, data: bytes) -> bool:
+        """Take `data` for one whole request of lines that are known; False: it is the parser's."""
+        begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+        if not 0 < begin < end < _PLAIN_HEAD:
+            return False
+        words = data[:begin].split(b" ")
+        if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] not in _PLAIN_METHODS:
+            return False
+        target = words[1]
+        if target[:1] != b"/" or target.translate(None, _PLAIN_TARGET):
+            return False
+        head = self._heads.read(data[begin + 2 : end])
+        if head is None or len(data) - end - 4 != max(0, head.length):
+            return False
+        exchange = Exchange(self)
+        exchange.method, exchange.target = words[0], target
+        exchange.headers, exchange.passed = head.headers, head.passed
+        for take, value in head.takes:
+            take(exchange, value)
+        self._head_size = end - begin
+        if exchange.refusal is None:
+            exchange.refusal = self._fault(exchange, "1.1")
+        if exchange.refusal is not None:
+            exchange.keep_alive = isinstance(exchange.refusal, EntityTooLarge)
+        if head.length > 0:
+            exchange.body = Body(self)
+            exchange.body.feed(data[end + 4 :])
+            exchange.body.end()
+        self._waiting.append(exchange)
+        self._next()
+        return True
 
     def _next(self) -> None:
         exchange = self._current = self._waiting.popleft()
@@ -448,7 +489,9 @@ def _take_invocation_type(exchange: Exchange, value: bytes) -> None:
     exchange.asynchronous = value.lower() == b"async"
 
 
-_TAKES = {
+Take = Callable[[Exchange, bytes], None]
+
+TAKES: dict[bytes, Take] = {
     b"host": _take_host,
     b"content-length": _take_length,
     b"transfer-encoding": _take_coding,

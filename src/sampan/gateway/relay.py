@@ -9,26 +9,23 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 
+from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import ClientGone, Exchange, Hold
+from sampan.gateway.headers import ANSWER_HOP_BY_HOP, ANSWER_SET_ANEW
 from sampan.gateway.replies import Clock
 from sampan.gateway.upstream import Connection
 from sampan.model.errors import BadResponse, FunctionTimedOut, SampanError
 
-# Source: container-contract.md A2.2; RFC 9110 §7.6.1. `Date` is set anew, lengths by how the answer is framed.
-_DROPPED = frozenset(
-    (
-        b"connection", b"content-length", b"date", b"keep-alive", b"server", b"upgrade", b"transfer-encoding",
-        b"proxy-connection", b"trailer", b"te",
-    )
-)  # fmt: skip
-_HOP_BY_HOP = _DROPPED - {b"date", b"server"}
+_REQUEST_ID = b"X-Fc-Request-Id: %b\r\n"
 _PLAIN_CONNECTION = (b"close", b"keep-alive", b"upgrade")
 
 
 class Underway(ABC):
     """One request in an upstream. `done` resolves when its answer has ended, or fails with what went wrong."""
 
-    def __init__(self, exchange: Exchange, connection: Connection, timeout: float, idle: float) -> None:
+    def __init__(
+        self, exchange: Exchange, connection: Connection, timeout: float, idle: float, deadlines: Deadlines
+    ) -> None:
         """timeout, idle: seconds, see above."""
         loop = asyncio.get_running_loop()
         self.exchange = exchange
@@ -41,12 +38,14 @@ class Underway(ABC):
         self._timeout, self._idle = timeout, idle
         self._progress = 0.0
         self._loop = loop
-        self._timer = loop.call_later(timeout, self._time_up)
+        self._deadlines = deadlines
+        deadlines.set(self, timeout)
         exchange.running = self
 
     def stop(self) -> None:
-        self._timer.cancel()
-        self.resume()  # the connection may carry a next request
+        self._deadlines.clear(self)
+        if self._paused:
+            self.resume()  # the connection may carry a next request
         self.exchange.running = None
 
     def fail(self, error: SampanError) -> None:
@@ -92,11 +91,11 @@ class Underway(ABC):
             self._progress = self._loop.time()
             self.exchange.client.release(Hold.UPSTREAM)
 
-    def _time_up(self) -> None:
+    def time_up(self) -> None:
         if self.streaming or self._paused:
             left = self._progress + self._idle - self._loop.time()
             if left > 0:
-                self._timer = self._loop.call_later(left, self._time_up)
+                self._deadlines.set(self, left)
                 return
         if self._paused:
             self.fail(ClientGone(f"the client took nothing for {self._idle:g} seconds"))
@@ -117,10 +116,11 @@ class Relay(Underway):
         connection: Connection,
         timeout: float,
         idle: float,
+        deadlines: Deadlines,
         clock: Clock | None,
     ) -> None:
         """clock: of the `Date` line; None when the upstream is the API, whose answer is not ours to change."""
-        super().__init__(exchange, connection, timeout, idle)
+        super().__init__(exchange, connection, timeout, idle, deadlines)
         self._clock = clock
 
     def on_head(self, connection: Connection) -> None:
@@ -175,7 +175,13 @@ class Relay(Underway):
         exchange.client.tunnel_to(connection.transport)
 
     def _lines(self, connection: Connection) -> bytes:
-        dropped = _HOP_BY_HOP if self._clock is None else _DROPPED
+        if connection.passed is not None and self._clock is not None:
+            return b"%b%bX-Fc-Request-Id: %b\r\n" % (
+                connection.passed,
+                self._clock.line(),
+                self.exchange.request.encode(),
+            )
+        dropped = ANSWER_HOP_BY_HOP if self._clock is None else ANSWER_SET_ANEW
         parts: list[bytes] = []
         named: frozenset[bytes] = frozenset()
         for lower, name, value in connection.headers:
@@ -191,16 +197,24 @@ class Relay(Underway):
             parts = [b"%b: %b\r\n" % (n, v) for low, n, v in kept if self._clock is None or low[:5] != b"x-fc-"]
         if self._clock is not None:
             parts.append(self._clock.line())
-            parts.append(b"X-Fc-Request-Id: %b\r\n" % self.exchange.request.encode())
+            parts.append(_REQUEST_ID % self.exchange.request.encode())
         return b"".join(parts)
 
 
 class Collect(Underway):
     """Keeps an answer's body; status and headers are dropped. Source: container-contract.md A2.2."""
 
-    def __init__(self, exchange: Exchange, connection: Connection, timeout: float, idle: float, limit: int) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        connection: Connection,
+        timeout: float,
+        idle: float,
+        deadlines: Deadlines,
+        limit: int,
+    ) -> None:
         """limit: bytes of body."""
-        super().__init__(exchange, connection, timeout, idle)
+        super().__init__(exchange, connection, timeout, idle, deadlines)
         self._limit, self._size = limit, 0
         self.pieces: list[bytes] = []
 

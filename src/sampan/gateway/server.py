@@ -11,9 +11,10 @@ from sampan.gateway.control import Control
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.forward import Forward
 from sampan.gateway.invoke import Invoke
+from sampan.gateway.known import request_heads
 from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
-from sampan.gateway.protocol import ClientConnection
+from sampan.gateway.protocol import TAKES, ClientConnection
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
 from sampan.gateway.upstream import Upstream
@@ -47,6 +48,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
         self.draining = False
+        self.heads = request_heads(TAKES)
         self.control = Control(control_socket, name)
         self.routes = RouteTable(limits.domain)
         self.leases = Leases(

@@ -5,16 +5,25 @@ again, newest first; whether a request that a kept one lost may be sent again is
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import httptools
 
+from sampan.gateway.known import Heads
 from sampan.model.errors import BadResponse, SampanError
 
 CONNECT_TIMEOUT = 5.0  # seconds; loopback or one veth away, so only a stopped or overloaded instance takes longer
 FRESH = (
     1.0  # seconds; servers close kept connections after 2 s (gunicorn) and more: younger ones are not racing that
 )
+_PLAIN_STATUS = {
+    f"HTTP/1.1 {status.value} {status.phrase}".encode(): status.value
+    for status in HTTPStatus
+    if status >= 200 and status not in (204, 304)
+}
+"""Status lines that need no parser: an answer with a body whose length is told."""
+
 _STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
 
 
@@ -41,8 +50,8 @@ class Receiver(Protocol):
 class Connection(asyncio.Protocol):
     """One HTTP/1.1 connection to an upstream."""
 
-    def __init__(self, header_limit: int) -> None:
-        self._header_limit = header_limit
+    def __init__(self, header_limit: int, heads: Heads[None] | None) -> None:
+        self._header_limit, self._heads = header_limit, heads
         self._parser: Any = None
         self._receiver: Receiver | None = None
         self._pool: Upstream | None = None
@@ -56,9 +65,11 @@ class Connection(asyncio.Protocol):
         self._upload_chunked = False
         self._upload_open = False
         self._raw = False
+        self._left = 0  # bytes of the body of an answer that the parser does not see
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
         self.status = 0
         self.headers: list[tuple[bytes, bytes, bytes]] = []  # lower-case name, name as sent, value
+        self.passed: bytes | None = None  # the lines of them that go on; None: nobody has looked yet
         self.length: int | None = None  # as told by the upstream
         self.chunked = False
         self.upgraded = False
@@ -66,6 +77,11 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.reusable = False
         self.answering = False  # a byte of the answer has come
+
+    @property
+    def stale(self) -> bool:
+        """It was kept, and died before a byte of an answer came: most likely it had been closed while idle."""
+        return self.used and not self.answering
 
     # ── sending ──
 
@@ -110,6 +126,11 @@ class Connection(asyncio.Protocol):
         if self._raw:
             receiver.on_raw(data)
             return
+        if self._left:
+            self._take_body(receiver, data)
+            return
+        if not (self.answering or self._head_only) and self._read_known(receiver, data):
+            return
         self.answering = True
         self._quiet += len(data)
         try:
@@ -152,7 +173,7 @@ class Connection(asyncio.Protocol):
     # ── httptools ──
 
     def on_message_begin(self) -> None:
-        self.status, self.headers, self.length, self.chunked = 0, [], None, False
+        self.status, self.headers, self.passed, self.length, self.chunked = 0, [], None, None, False
         self._head_done, self._head_size, self._until_close = False, 0, False
         if self._receiver is None or self.reusable:
             self._fault = BadResponse("the function sent an answer that nobody asked for")
@@ -205,6 +226,42 @@ class Connection(asyncio.Protocol):
         elif self._fault is None and not self.upgraded and not self._head_only:
             self._end(reusable=self._parser.should_keep_alive())
 
+    # ── without the parser ──
+
+    def _read_known(self, receiver: Receiver, data: bytes) -> bool:
+        """Take `data` for an answer with a head of known lines and a length; False: it is the parser's."""
+        begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+        if self._heads is None or not 0 < begin < end < self._header_limit:
+            return False
+        status = _PLAIN_STATUS.get(data[:begin], 0)
+        if not status:
+            return False
+        head = self._heads.read(data[begin + 2 : end])
+        if head is None or head.length < 0:
+            return False
+        length = head.length
+        self.status, self.headers, self.passed, self.length = status, head.headers, head.passed, length
+        self.answering = self._head_done = True
+        self.chunked = self.upgraded = self._until_close = False
+        self._left = length
+        receiver.on_head(self)
+        self._take_body(receiver, data[end + 4 :])
+        return True
+
+    def _take_body(self, receiver: Receiver, piece: bytes) -> None:
+        left = self._left - len(piece)
+        if left > 0:
+            self._left = left
+        else:
+            if left < 0:
+                piece = piece[: self._left]  # what follows, nobody asked for: the connection ends with this answer
+            self._left = 0
+        if piece:
+            receiver.on_body(piece)
+        if left <= 0:
+            self._end(reusable=left == 0)
+        receiver.on_flush()
+
     # ── ends ──
 
     def _end(self, reusable: bool) -> None:
@@ -233,10 +290,10 @@ class Connection(asyncio.Protocol):
 class Upstream:
     """One address and its connections."""
 
-    def __init__(self, address: tuple[str, int] | str, header_limit: int) -> None:
-        """address: host and port, or the path of a Unix socket."""
+    def __init__(self, address: tuple[str, int] | str, header_limit: int, heads: Heads[None] | None = None) -> None:
+        """address: host and port, or the path of a Unix socket.  heads: of answers of functions."""
         self._address = address
-        self._header_limit = header_limit
+        self._header_limit, self._heads = header_limit, heads
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
@@ -296,4 +353,4 @@ class Upstream:
         self._idle.clear()
 
     def _make(self) -> Connection:
-        return Connection(self._header_limit)
+        return Connection(self._header_limit, self._heads)
