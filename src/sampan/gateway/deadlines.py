@@ -17,25 +17,25 @@ class Deadlines:
     """Calls `time_up` of whoever is still here when its time is up."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._due: dict[Timed, float] = {}
         self._looking = False
 
     def set(self, item: Timed, seconds: float) -> None:
         """From now; a second call replaces the first."""
-        self._due[item] = self._loop.time() + seconds
+        self._due[item] = self.loop.time() + seconds
         if not self._looking:
             self._looking = True
-            self._loop.call_later(GRAIN, self._look)
+            self.loop.call_later(GRAIN, self._look)
 
     def clear(self, item: Timed) -> None:
         self._due.pop(item, None)
 
     def _look(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         for item in [item for item, due in self._due.items() if due <= now]:
             if self._due.pop(item, now) <= now:  # else an earlier one's end has changed it
                 item.time_up()
         self._looking = bool(self._due)
         if self._looking:
-            self._loop.call_later(GRAIN, self._look)
+            self.loop.call_later(GRAIN, self._look)

@@ -107,7 +107,8 @@ class ClientConnection(asyncio.Protocol):
     def ended(self, exchange: Exchange) -> None:
         """The exchange is over, one way or another: on to the next, or away."""
         self._current = self._task = None
-        self.release(Hold.UPSTREAM)
+        if self._holds:
+            self.release(Hold.UPSTREAM)
         if self._transport.is_closing():
             return
         if not exchange.finished:
@@ -324,7 +325,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         exchange = self._current = self._waiting.popleft()
-        if not self._waiting:
+        if self._holds and not self._waiting:
             self.release(Hold.PIPELINE)
         self._heard()
         self._task = self._loop.create_task(self._front.serve(exchange))

@@ -27,7 +27,7 @@ class Underway(ABC):
         self, exchange: Exchange, connection: Connection, timeout: float, idle: float, deadlines: Deadlines
     ) -> None:
         """timeout, idle: seconds, see above."""
-        loop = asyncio.get_running_loop()
+        loop = deadlines.loop
         self.exchange = exchange
         self.connection = connection
         self.done: asyncio.Future[None] = loop.create_future()

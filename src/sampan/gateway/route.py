@@ -58,7 +58,7 @@ class Endpoint:
         return next((one for one, bound in zip(served, self.bounds, strict=True) if point < bound), served[-1])
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen, which would make it 0.3 µs slower to make: there is one per request
 class HttpTarget:
     """An HTTP call: `path` is what the function sees, below `base_path`."""
 
