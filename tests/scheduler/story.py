@@ -61,7 +61,8 @@ def _event(words: list[str]) -> e.Event:
         case "warm":
             return e.Warmed(version(rest[0]), int(rest[1]))
         case "join":
-            return e.Joined(rest[0], tuple(InstanceId(i) for i in rest[1:]))
+            held = (word.partition("=") for word in rest[1:])
+            return e.Joined(rest[0], {InstanceId(id_): int(slots or 1) for id_, _, slots in held})
         case "leave":
             return e.Left(rest[0])
         case "settle":
@@ -116,8 +117,8 @@ def _told(decision: d.Decision) -> str:
             return f"thaw {instance}"
         case d.Stop(instance, _, why, _):
             return f"stop {instance}: {why}"
-        case d.Grant(gateway, instance, _):
-            return f"grant {instance} to {gateway}"
+        case d.Grant(gateway, instance, _, slots):
+            return f"grant {instance} to {gateway}" + (f", {slots} slots" if slots > 1 else "")
         case d.Revoke(gateway, instance):
             return f"revoke {instance} from {gateway}"
         case d.Forget(gateway, instance, _):

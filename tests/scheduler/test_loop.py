@@ -79,7 +79,7 @@ async def world(engine: FakeEngine | None = None, **limits: int) -> AsyncIterato
         await asyncio.sleep(0)
         scheduler.post(Planned("web", (Target(WEB),)))
         await scheduler.settle(0, 1.0)
-        scheduler.post(Joined("g", ()))
+        scheduler.post(Joined("g", {}))
         try:
             yield box[0]
         finally:

@@ -15,28 +15,32 @@ from sampan.scheduler.state import Cluster, Limits, Phase
 from tests.scheduler.story import version
 
 FUNCTIONS = {"a": 1, "b": 3}
+GATEWAYS = ("g", "h")
 MOST = 6
 MEMORY = 8 * 512
 
 
 class Scheduling(RuleBasedStateMachine):
-    """One gateway. `pending` is what the engine was asked to do and has not answered."""
+    """Two gateways. `pending` is what the engine was asked to do and has not answered."""
 
     def __init__(self) -> None:
         super().__init__()
         names = (InstanceId(f"i{n}") for n in itertools.count(1))
-        self.cluster = Cluster(Limits(memory_mb=MEMORY, max_instances=MOST, parallel_starts=3), names=names)
+        self.cluster = Cluster(
+            Limits(memory_mb=MEMORY, max_instances=MOST, parallel_starts=3, gateways=len(GATEWAYS)), names=names
+        )
         self.now = 0.0
         self.pending: dict[InstanceId, d.Decision] = {}
-        self.held: dict[InstanceId, VersionKey] = {}  # the gateway's leases
-        self.running: dict[InstanceId, str] = {}  # instance → idle/busy by the gateway's use
-        self.waiting = {version(name).key: 0 for name in FUNCTIONS}
+        self.held: dict[tuple[str, InstanceId], int] = {}  # the gateways' leases → slots
+        keys = [version(name).key for name in FUNCTIONS]
+        self.waiting = {(gateway, key): 0 for gateway in GATEWAYS for key in keys}
         self.grants = dict.fromkeys(self.waiting, 0)
         self.refused: list[VersionKey] = []
         for name, slots in FUNCTIONS.items():
             self.post(e.Planned(name, (e.Target(version(name, concurrency=slots, keepalive=5.0)),)))
         self.post(e.Settled())
-        self.post(e.Joined("g", ()))
+        for gateway in GATEWAYS:
+            self.post(e.Joined(gateway, {}))
 
     def post(self, event: e.Event) -> None:
         for decision in step(self.cluster, event, self.now):
@@ -44,37 +48,38 @@ class Scheduling(RuleBasedStateMachine):
 
     def obey(self, decision: d.Decision) -> None:
         match decision:
-            case d.Grant(_, instance, key):
-                assert instance not in self.held, "granted twice"
+            case d.Grant(gateway, instance, key, slots):
+                assert (gateway, instance) not in self.held, "granted twice"
                 under_way = self.pending.get(instance)
                 assert under_way is None or isinstance(under_way, d.Thaw), "granted while something is under way"
-                self.held[instance] = key
-                self.grants[key] += 1
-                slots = FUNCTIONS[key.partition("@")[0]]
-                assert self.waiting[key] > 0, "granted though nobody waits"
-                self.waiting[key] = max(0, self.waiting[key] - slots)
-            case d.Refuse(_, key, _, _, _):
-                self.waiting[key] = 0
+                self.held[gateway, instance] = slots
+                self.grants[gateway, key] += slots
+                others = sum(held for (_, id_), held in self.held.items() if id_ == instance)
+                assert 0 < slots <= others <= FUNCTIONS[key.partition("@")[0]], "slots were oversold"
+                assert self.waiting[gateway, key] > 0, "granted though nobody waits"
+                self.waiting[gateway, key] = max(0, self.waiting[gateway, key] - slots)
+            case d.Refuse(gateway, key, _, _, _):
+                self.waiting[gateway, key] = 0
                 self.refused.append(key)
             case d.Revoke() | d.Forget():
                 pass
             case d.Stop(instance, _, _, _):
-                assert instance not in self.held, "stopped while a gateway holds it"
+                assert not self.holders(instance), "stopped while a gateway holds it"
                 assert instance not in self.pending, "two things at once with one instance"
                 self.pending[instance] = decision
             case _:
                 assert decision.instance not in self.pending, "two things at once with one instance"
-                assert decision.instance not in self.held
+                assert not self.holders(decision.instance) or isinstance(decision, d.Thaw)
                 self.pending[decision.instance] = decision
 
-    def say_wants(self, key: VersionKey) -> None:
-        self.post(e.Wanted("g", key, self.waiting[key], self.now, self.grants[key]))
+    def holders(self, instance: InstanceId) -> list[str]:
+        return [gateway for gateway, id_ in self.held if id_ == instance]
 
-    @rule(name=st.sampled_from(sorted(FUNCTIONS)), more=st.integers(1, 5))
-    def requests_arrive(self, name: str, more: int) -> None:
-        key = version(name).key
-        self.waiting[key] += more
-        self.say_wants(key)
+    @rule(gateway=st.sampled_from(GATEWAYS), name=st.sampled_from(sorted(FUNCTIONS)), more=st.integers(1, 5))
+    def requests_arrive(self, gateway: str, name: str, more: int) -> None:
+        at = gateway, version(name).key
+        self.waiting[at] += more
+        self.post(e.Wanted(*at, self.waiting[at], self.now, self.grants[at]))
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 100.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
@@ -103,21 +108,23 @@ class Scheduling(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def the_gateway_gives_back(self, data: st.DataObject) -> None:
-        id_ = data.draw(st.sampled_from(sorted(self.held)))
-        del self.held[id_]
-        self.post(e.GivenBack("g", id_))
+        self.the_gateway_returns(*data.draw(st.sampled_from(sorted(self.held))))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def an_instance_dies(self, data: st.DataObject) -> None:
-        id_ = data.draw(st.sampled_from(sorted(self.held)))
-        del self.held[id_]
+        _, id_ = data.draw(st.sampled_from(sorted(self.held)))
+        for gateway in self.holders(id_):
+            del self.held[gateway, id_]
+        self.pending.pop(id_, None)
         self.post(e.Ended(id_, Failure(FailureKind.OUT_OF_MEMORY, "out of memory")))
 
     @invariant()
     def what_the_core_believes_is_so(self) -> None:
-        leased = {i.id for _, i in self.cluster.instances() if i.lease}
-        assert leased == set(self.held)
+        leased = {
+            (gateway, i.id): slots for _, i in self.cluster.instances() for gateway, slots in i.leases.items()
+        }
+        assert leased == self.held
 
     @invariant()
     def no_limit_is_exceeded(self) -> None:
@@ -130,7 +137,7 @@ class Scheduling(RuleBasedStateMachine):
     @invariant()
     def who_waits_is_being_helped_or_blocked(self) -> None:
         """Nobody waits while there is room and nothing is under way."""
-        for key, waiting in self.waiting.items():
+        for (_, key), waiting in self.waiting.items():
             if not waiting:
                 continue
             fleet = self.cluster.fleets[key]
@@ -161,15 +168,15 @@ class Scheduling(RuleBasedStateMachine):
                         self.post(e.Thawed(id_))
                     case d.Stop():
                         self.post(e.Ended(id_))
-            for id_ in list(self.held):
-                self.the_gateway_returns(id_)
+            for gateway, id_ in list(self.held):
+                self.the_gateway_returns(gateway, id_)
             self.now += 1.0
             self.post(e.Tick())
         raise AssertionError(f"somebody waits for ever: {self.waiting}")
 
-    def the_gateway_returns(self, id_: InstanceId) -> None:
-        del self.held[id_]
-        self.post(e.GivenBack("g", id_))
+    def the_gateway_returns(self, gateway: str, id_: InstanceId) -> None:
+        del self.held[gateway, id_]
+        self.post(e.GivenBack(gateway, id_))
 
 
 Scheduling.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -75,7 +75,7 @@ class _Pool:
     def __init__(self) -> None:
         self.free: OrderedDict[InstanceId, Instance] = OrderedDict()  # most recently used last
         self.waiters: dict[asyncio.Future[Slot], int] = {}  # → since, Unix ns; oldest first
-        self.seen = 0  # grants received on this connection to control
+        self.seen = 0  # slots granted on this connection to control
         self.told = (0, 0)  # (waiting, seen) as control last heard
         self.unrouted = math.inf  # since when no route leads to the version, of the loop's clock
 
@@ -197,7 +197,7 @@ class Leases:
 
     def grant(self, grant: Grant) -> None:
         pool = self._pool(grant.version)
-        pool.seen += 1
+        pool.seen += grant.slots
         instance = self._instances.get(grant.instance)
         if instance is None:
             delay = self._delays.get(grant.version, DEFAULT_FREEZE_DELAY)

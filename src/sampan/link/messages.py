@@ -40,7 +40,7 @@ class Want(_Message, frozen=True):
     version: VersionKey
     waiting: int
     oldest: int  # Unix nanoseconds at which the oldest of them began to wait
-    seen: int = 0  # Grants of this version received on this connection, so that none in flight is counted twice
+    seen: int = 0  # slots granted on this connection, so that no grant in flight is counted twice
 
 
 class GiveBack(_Message, frozen=True):

@@ -14,7 +14,10 @@ from sampan.scheduler.decisions import Create, Decision, Grant, Refuse, Revoke, 
 from sampan.scheduler.ending import ends, refuse, stop
 from sampan.scheduler.events import Event
 from sampan.scheduler.learning import learn, own_fault
-from sampan.scheduler.state import COMING, SPARE, Cluster, Fleet, Instance, Phase
+from sampan.scheduler.state import COMING, SPARE, Cluster, Fleet, Instance, Phase, Want
+
+TURN = 0.1
+"""Seconds that a gateway waits for an instance of another one that has no other; a tick of the shell's."""
 
 
 def step(cluster: Cluster, event: Event, now: float) -> list[Decision]:
@@ -39,15 +42,25 @@ def _grants(cluster: Cluster, now: float) -> list[Decision]:
     """
     decisions: list[Decision] = []
     for fleet in _by_age(cluster):
-        idle = [i for i in fleet.instances.values() if i.idle]
-        idle.sort(key=lambda i: (i.phase is Phase.READY, i.last_used))
-        while idle and fleet.need():
-            instance = idle.pop()
-            if instance.phase is Phase.FROZEN:
-                instance.enter(Phase.THAWING, now)
-                decisions.append(Thaw(instance.id))
-            decisions.append(_grant(fleet, instance, now))
+        for gateway, want in sorted(fleet.wants.items(), key=lambda item: item[1].since):
+            while want.need:
+                instance = _open(fleet, gateway)
+                if instance is None:
+                    break
+                if instance.phase is Phase.FROZEN:
+                    instance.enter(Phase.THAWING, now)
+                    decisions.append(Thaw(instance.id))
+                decisions.append(_grant(fleet, gateway, want, instance, now))
     return decisions
+
+
+def _open(fleet: Fleet, gateway: str) -> Instance | None:
+    """What the gateway may be granted: awake before frozen, in use by others before idle, the last used first."""
+    return max(
+        (i for i in fleet.instances.values() if i.open_to(gateway, fleet.slots)),
+        key=lambda i: (i.phase is not Phase.FROZEN, bool(i.leases), i.last_used),
+        default=None,
+    )
 
 
 def _by_age(cluster: Cluster) -> list[Fleet]:
@@ -55,13 +68,11 @@ def _by_age(cluster: Cluster) -> list[Fleet]:
     return sorted((fleet for fleet in cluster.fleets.values() if fleet.need()), key=Fleet.oldest)
 
 
-def _grant(fleet: Fleet, instance: Instance, now: float) -> Grant:
-    gateway, want = min(
-        ((g, w) for g, w in fleet.wants.items() if w.need(fleet.slots)), key=lambda item: item[1].since
-    )
-    want.granted += 1
-    instance.lease, instance.last_used = gateway, now
-    return Grant(gateway, instance.id, fleet.version.key)
+def _grant(fleet: Fleet, gateway: str, want: Want, instance: Instance, now: float) -> Grant:
+    slots = min(fleet.share, fleet.slots - sum(instance.leases.values()))
+    want.granted += slots
+    instance.leases[gateway], instance.last_used = slots, now
+    return Grant(gateway, instance.id, fleet.version.key, slots)
 
 
 # ── starting ──────────────────────────────────────────────────────────────────────────────────────────
@@ -87,10 +98,12 @@ def _starts(cluster: Cluster, now: float) -> list[Decision]:
 
 def _wanted_starts(fleet: Fleet, now: float) -> int:
     """Instances to start now, for those who wait or for the floor."""
-    busy = sum(i.lease is not None for i in fleet.instances.values()) * fleet.slots
+    busy = sum(sum(i.leases.values()) for i in fleet.instances.values())
     waited = now - fleet.oldest() if fleet.need() else 0.0
-    coming = sum(i.phase in COMING and i.lease is None for i in fleet.instances.values())
-    asked = scaling.starts_needed(fleet.need(), fleet.slots, coming, busy, fleet.duration, fleet.start_time, waited)
+    coming = sum(i.phase in COMING and not i.leases for i in fleet.instances.values())
+    waiting = sum(want.need > 0 for want in fleet.wants.values())
+    reach = min(fleet.slots, fleet.share * waiting)  # slots of a new instance that will be of use to who waits
+    asked = scaling.starts_needed(fleet.need(), reach, coming, busy, fleet.duration, fleet.start_time, waited)
     return max(asked, fleet.floor - fleet.live)
 
 
@@ -104,7 +117,7 @@ def _blocked(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision] | Non
     own = cluster.functions.get(fleet.version.function)
     most = limits.max_instances if own is None else min(own, limits.max_instances)
     if cluster.of_function(fleet.version.function) >= most:
-        return _rebalance(fleet)
+        return _rebalance(fleet, now)
     if any(i.phase is Phase.CREATED for i in fleet.instances.values()):
         return None  # its memory is committed already
     memory, cpu = cluster.committed()
@@ -127,25 +140,28 @@ def _may_come_free(cluster: Cluster, fleet: Fleet, now: float) -> bool:
     """Whether an instance that is leased, but perhaps idle, could make room before long: only gateways know."""
     version, limits = fleet.version, cluster.limits
     fits = version.memory_mb <= limits.memory_mb and version.cpu <= limits.cpu
-    leased = any(i.lease is not None for _, i in cluster.instances())
+    leased = any(i.leases for _, i in cluster.instances())
     return fits and leased and now - fleet.oldest() < limits.lease_rest
 
 
-def _rebalance(fleet: Fleet) -> list[Decision]:
-    """At the instance limit: a gateway that has nothing may get one from a gateway that has several."""
+def _rebalance(fleet: Fleet, now: float) -> list[Decision]:
+    """At the instance limit: a gateway that has nothing may get an instance of a gateway that has several.
+
+    Where nobody has, instances with too few slots to be shared go round, one turn each.
+    """
     holders: dict[str, list[Instance]] = {}
     for instance in fleet.instances.values():
-        if instance.lease is not None:
-            holders.setdefault(instance.lease, []).append(instance)
-    poor = [g for g, want in fleet.wants.items() if want.need(fleet.slots) and g not in holders]
+        for gateway in instance.leases:
+            holders.setdefault(gateway, []).append(instance)
+    poor = [w.since for g, w in fleet.wants.items() if w.need and g not in holders]
     if not poor or any(i.revoked for i in fleet.instances.values()):
         return []
-    rich = max(holders.values(), key=len, default=[])
-    if len(rich) < 2:
+    gateway, held = max(holders.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(held) < (1 if now - min(poor) >= TURN else 2):
         return []
-    instance = min(rich, key=lambda i: i.last_used)
-    instance.revoked = True
-    return [Revoke(instance.lease or "", instance.id)]
+    instance = min(held, key=lambda i: i.last_used)
+    instance.revoked.add(gateway)
+    return [Revoke(gateway, instance.id)]
 
 
 def _make_room(cluster: Cluster, fleet: Fleet, memory: int, cpu: float, now: float) -> list[Decision] | None:

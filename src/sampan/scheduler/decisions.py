@@ -48,11 +48,12 @@ class Stop(_Decision, frozen=True):
 
 
 class Grant(_Decision, frozen=True):
-    """Lease all slots of an instance to a gateway."""
+    """Lease slots of an instance to a gateway."""
 
     gateway: str
     instance: InstanceId
     version: VersionKey
+    slots: int
 
 
 class Revoke(_Decision, frozen=True):

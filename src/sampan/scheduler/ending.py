@@ -8,7 +8,7 @@ def refuse(fleet: Fleet, answer: Refuse) -> list[Decision]:
     """Tell every gateway that waits. They take their wants back themselves; here they count as gone at once."""
     decisions: list[Decision] = []
     for gateway, want in fleet.wants.items():
-        if want.need(fleet.slots):
+        if want.need:
             want.waiting = 0
             decisions.append(
                 Refuse(gateway, answer.version, answer.failure, answer.no_capacity, answer.retry_after)
@@ -21,9 +21,10 @@ def discard(fleet: Fleet, instance: Instance, why: str, now: float, doubtful: bo
     if instance.phase is Phase.STOPPING:
         return []
     instance.unfit = True
-    if instance.lease is not None:
-        instance.revoked = True
-        return [Revoke(instance.lease, instance.id)]
+    if instance.leases:
+        asked = [gateway for gateway in instance.leases if gateway not in instance.revoked]
+        instance.revoked.update(asked)
+        return [Revoke(gateway, instance.id) for gateway in asked]
     return [stop(fleet, instance, why, now, doubtful)]
 
 
@@ -50,7 +51,7 @@ def _end_idle(fleet: Fleet, now: float) -> list[Decision]:
     surplus = fleet.live - fleet.floor
     awake = sum(i.phase is Phase.READY for i in fleet.instances.values())
     for instance in sorted(fleet.instances.values(), key=lambda i: i.last_used):
-        if instance.unfit and instance.lease is None and instance.phase in (Phase.READY, Phase.FROZEN):
+        if instance.unfit and not instance.leases and instance.phase in (Phase.READY, Phase.FROZEN):
             decisions.append(stop(fleet, instance, "not fit to serve", now))
             continue
         if not instance.idle or fleet.need():

@@ -41,7 +41,7 @@ class Joined(_Event, frozen=True):
     """A gateway connected, still holding these leases."""
 
     gateway: str
-    leases: tuple[InstanceId, ...]
+    leases: dict[InstanceId, int]  # → slots
 
 
 class Left(_Event, frozen=True):
@@ -57,7 +57,7 @@ class Wanted(_Event, frozen=True):
     version: VersionKey
     waiting: int
     since: float
-    seen: int = 0  # grants the gateway had received when it said so
+    seen: int = 0  # slots the gateway had been granted when it said so
 
 
 class GivenBack(_Event, frozen=True):

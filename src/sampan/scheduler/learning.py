@@ -39,7 +39,7 @@ def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
         case Planned():
             _plan(cluster, event, now)
         case Warmed(version, count):
-            new = Fleet(version, retired=True, retired_at=now)  # until a plan routes to it
+            new = Fleet(version, cluster.limits.gateways, retired=True, retired_at=now)  # until a plan routes to it
             warm = cluster.fleets.setdefault(version.key, new)
             warm.warm = count
             if count:
@@ -76,12 +76,11 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
     fleet, instance = known
     match event:
         case GivenBack(gateway):
-            if instance.lease == gateway:
-                instance.lease, instance.revoked, instance.last_used = None, False, now
-                instance.since = now
+            if _unlease(instance, gateway):
+                instance.last_used = instance.since = now
         case Lost(gateway):
-            if instance.lease == gateway:
-                instance.lease, instance.lost_by = None, gateway
+            if _unlease(instance, gateway):
+                instance.lost_by.add(gateway)
             return discard(fleet, instance, f"given up by a gateway: {event.why}", now, not event.replace)
         case Unhealthy(_, why):
             return discard(fleet, instance, why, now)
@@ -100,8 +99,10 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
                 instance.enter(Phase.READY, now)
         case Ended(_, failure):
             del fleet.instances[instance.id]
-            if (holder := instance.lease or instance.lost_by) is not None:
-                return [Forget(holder, instance.id, failure)]
+            return [
+                Forget(gateway, instance.id, failure)
+                for gateway in {**instance.leases} | dict.fromkeys(instance.lost_by)
+            ]
     return []
 
 
@@ -128,19 +129,19 @@ def _plan(cluster: Cluster, plan: Planned, now: float) -> None:
         if fleet.version.function == plan.function and key not in targets and not fleet.retired:
             fleet.retired, fleet.retired_at = True, now
     for key, target in targets.items():
-        fleet = cluster.fleets.setdefault(key, Fleet(target.version))
+        fleet = cluster.fleets.setdefault(key, Fleet(target.version, cluster.limits.gateways))
         fleet.version, fleet.minimum, fleet.retired = target.version, target.minimum, False
 
 
-def _join(cluster: Cluster, gateway: str, leases: tuple[InstanceId, ...]) -> list[Decision]:
+def _join(cluster: Cluster, gateway: str, leases: dict[InstanceId, int]) -> list[Decision]:
     cluster.gateways.add(gateway)
     decisions: list[Decision] = []
-    for id_ in leases:
+    for id_, slots in leases.items():
         known = cluster.instance(id_)
         if known is None and not cluster.settled:
-            cluster.claims[id_] = gateway
-        elif known is not None and known[1].lease in (None, gateway) and known[1].phase in LIVE:
-            known[1].lease = gateway
+            cluster.claims.setdefault(id_, {})[gateway] = slots
+        elif known is not None and known[1].phase in LIVE and _fits(known[0], known[1], gateway, slots):
+            known[1].leases[gateway] = slots
         else:
             decisions.append(Forget(gateway, id_, None))
     return decisions
@@ -149,12 +150,24 @@ def _join(cluster: Cluster, gateway: str, leases: tuple[InstanceId, ...]) -> lis
 def _leave(cluster: Cluster, gateway: str, now: float) -> None:
     cluster.gateways.discard(gateway)
     for _, instance in cluster.instances():
-        if instance.lease == gateway:
-            instance.lease, instance.revoked, instance.since, instance.last_used = None, False, now, now
+        if _unlease(instance, gateway):
+            instance.since = instance.last_used = now
     for fleet in cluster.fleets.values():
         fleet.wants.pop(gateway, None)
-    for id_ in [id_ for id_, holder in cluster.claims.items() if holder == gateway]:
-        del cluster.claims[id_]
+    for claims in cluster.claims.values():
+        claims.pop(gateway, None)
+
+
+def _fits(fleet: Fleet, instance: Instance, gateway: str, slots: int) -> bool:
+    """Whether what a gateway says it holds leaves the others what they hold."""
+    others = sum(held for holder, held in instance.leases.items() if holder != gateway)
+    return others + slots <= fleet.slots
+
+
+def _unlease(instance: Instance, gateway: str) -> bool:
+    """The gateway holds it no more; False: it did not."""
+    instance.revoked.discard(gateway)
+    return instance.leases.pop(gateway, None) is not None
 
 
 PHASE_OF = {
@@ -169,7 +182,7 @@ def _find(cluster: Cluster, found: Found, now: float) -> None:
     fleet = cluster.fleets.get(found.version)
     if fleet is None or found.instance in fleet.instances:
         return
-    lease = cluster.claims.pop(found.instance, None)
+    leases = cluster.claims.pop(found.instance, {})
     instance = Instance(
         found.instance,
         found.version,
@@ -177,13 +190,13 @@ def _find(cluster: Cluster, found: Found, now: float) -> None:
         now,
         host=found.host,
         port=found.port,
-        lease=lease,
+        leases=leases,
         last_used=now,
         created=now,
         log_path=found.log_path,
     )
     doubtful = fleet.version.initializer is not None or fleet.version.health_check is not None
-    instance.unfit = found.state is InstanceState.READY and lease is None and doubtful
+    instance.unfit = found.state is InstanceState.READY and not leases and doubtful
     fleet.instances[found.instance] = instance
     fleet.served = True
     fleet.last_wanted = fleet.last_wanted or now

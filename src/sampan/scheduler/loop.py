@@ -223,7 +223,7 @@ class Scheduler:
                 fleet.version.key,
                 instance.host,
                 instance.port,
-                fleet.slots,
+                grant.slots,
                 instance.cold,
                 instance.stages,
                 instance.log_path,

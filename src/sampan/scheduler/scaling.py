@@ -16,7 +16,7 @@ def starts_needed(
     promise was broken and everybody left counts.
     """
     uncovered = need - coming * slots
-    if uncovered <= 0:
+    if need <= 0 or uncovered <= 0:
         return 0
     if busy and duration > 0 and start_time > 0 and waited < start_time:
         uncovered -= int(busy * start_time / duration)

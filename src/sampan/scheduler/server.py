@@ -131,7 +131,7 @@ class Gateways:
             old.close()
         self._channels[hello.gateway], self._names[channel] = channel, hello.gateway
         channel.send(routes)
-        leases = tuple(lease.instance for lease in hello.leases)
+        leases = {lease.instance: lease.slots for lease in hello.leases}
         self._scheduler.post(events.Joined(hello.gateway, leases))
         log.info("gateway joined", gateway=hello.gateway, pid=hello.pid, leases=len(leases))
 

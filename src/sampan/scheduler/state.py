@@ -45,6 +45,7 @@ class Limits(msgspec.Struct, frozen=True):
     spare_keep: float = 600.0  # seconds
     backoff_max: float = 60.0  # seconds
     lease_rest: float = 0.0  # seconds by which a lease whose gateway has no request for it is back
+    gateways: int = 1  # processes that share the front door
     retired_keep: float = 30.0  # seconds in which late wants of a version that lost its route are still served
 
 
@@ -56,9 +57,9 @@ class Instance:
     since: float  # when it came into this phase
     host: str = ""
     port: int = 0
-    lease: str | None = None  # the gateway that holds it
-    lost_by: str | None = None  # the gateway that could not use it and wants to know why
-    revoked: bool = False
+    leases: dict[str, int] = field(default_factory=dict)  # gateways that hold it → slots each may use
+    revoked: set[str] = field(default_factory=set)  # gateways that were asked to give it back
+    lost_by: set[str] = field(default_factory=set)  # gateways that could not use it and want to know why
     unfit: bool = False  # ends as soon as nobody holds it
     last_used: float = 0.0
     created: float = 0.0
@@ -72,7 +73,15 @@ class Instance:
 
     @property
     def idle(self) -> bool:
-        return self.lease is None and not self.unfit and self.phase in (Phase.READY, Phase.FROZEN)
+        return not self.leases and not self.unfit and self.phase in (Phase.READY, Phase.FROZEN)
+
+    def open_to(self, gateway: str, slots: int) -> bool:
+        """Whether the gateway may be granted a share of its `slots`."""
+        if self.unfit or self.revoked or gateway in self.leases:
+            return False
+        if not self.leases:
+            return self.idle
+        return self.phase in (Phase.READY, Phase.THAWING) and sum(self.leases.values()) < slots
 
 
 @dataclass(slots=True)
@@ -81,12 +90,13 @@ class Want:
 
     waiting: int = 0
     since: float = 0.0
-    granted: int = 0  # grants sent on this connection
+    granted: int = 0  # slots granted on this connection
     seen: int = 0  # of them, received when the gateway last spoke
 
-    def need(self, slots: int) -> int:
+    @property
+    def need(self) -> int:
         """Requests that no grant under way will serve."""
-        return max(0, self.waiting - (self.granted - self.seen) * slots)
+        return max(0, self.waiting - (self.granted - self.seen))
 
 
 @dataclass(slots=True)
@@ -94,6 +104,7 @@ class Fleet:
     """Everything about one version."""
 
     version: Version
+    gateways: int = 1  # that share an instance's slots
     minimum: int = 0
     warm: int = 0  # wished ready before traffic comes
     retired: bool = False  # no route leads here: not any more, or not yet
@@ -111,6 +122,11 @@ class Fleet:
     @property
     def slots(self) -> int:
         return self.version.concurrency
+
+    @property
+    def share(self) -> int:
+        """Slots of an instance that one gateway is granted: so each finds some, and none has to give any up."""
+        return -(-self.slots // self.gateways)
 
     def in_phase(self, phases: frozenset[Phase]) -> list[Instance]:
         return [instance for instance in self.instances.values() if instance.phase in phases]
@@ -133,14 +149,14 @@ class Fleet:
 
     def need(self) -> int:
         """Requests that wait and that no grant under way will serve."""
-        return sum(want.need(self.slots) for want in self.wants.values())
+        return sum(want.need for want in self.wants.values())
 
     def wants_anything(self) -> bool:
         return any(want.waiting for want in self.wants.values())
 
     def oldest(self) -> float:
         """When the longest-waiting request began to wait."""
-        return min((w.since for w in self.wants.values() if w.need(self.slots)), default=float("inf"))
+        return min((w.since for w in self.wants.values() if w.need), default=float("inf"))
 
 
 @dataclass(slots=True)
@@ -151,7 +167,7 @@ class Cluster:
     fleets: dict[VersionKey, Fleet] = field(default_factory=dict)
     functions: dict[str, int | None] = field(default_factory=dict)  # name → its own instance limit
     gateways: set[str] = field(default_factory=set)
-    claims: dict[InstanceId, str] = field(default_factory=dict)  # leases of instances not found yet
+    claims: dict[InstanceId, dict[str, int]] = field(default_factory=dict)  # leases of instances not found yet
     settled: bool = False
     names: Iterator[InstanceId] | None = None  # where new instances' ids come from
 

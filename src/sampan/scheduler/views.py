@@ -34,7 +34,7 @@ def view(fleet: Fleet, instance: Instance, now: float) -> InstanceView:
         state=InstanceState.DRAINING if instance.unfit else STATE_OF[instance.phase],
         address=f"{instance.host}:{instance.port}" if instance.host else "",
         slots=fleet.slots,
-        leased_by=instance.lease or "",
+        leased_by=", ".join(instance.leases),
         created=unix_ms(instance.created),
         last_used=unix_ms(instance.last_used) if instance.last_used else 0,
         startup=instance.startup,

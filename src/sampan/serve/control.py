@@ -53,6 +53,7 @@ def limits(settings: Settings) -> Limits:
         spares=scheduler.spares,
         spare_keep=scheduler.spare_keep,
         backoff_max=scheduler.backoff_max,
+        gateways=settings.gateway.processes,
         lease_rest=scheduler.freeze_delay + SLACK,
     )
 
