@@ -420,7 +420,6 @@ UNSUPPORTED = {
     ),
     "ListAsyncTasks": lambda c: c.list_async_tasks("web", fc.ListAsyncTasksRequest()),
     "StopAsyncTask": lambda c: c.stop_async_task("web", "t", fc.StopAsyncTaskRequest()),
-    "ListCustomDomains": lambda c: c.list_custom_domains(fc.ListCustomDomainsRequest()),
     "ListLayers": lambda c: c.list_layers(fc.ListLayersRequest()),
     "ListVpcBindings": lambda c: c.list_vpc_bindings("web"),
     "ListSessions": lambda c: c.list_sessions("web", fc.ListSessionsRequest()),

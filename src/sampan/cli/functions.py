@@ -241,7 +241,7 @@ def rm(
         if others and not force:
             raise CommandFailed(f"function '{name}' has {', '.join(others)}", hint=f"sampan rm {name} --force")
         if not yes:
-            _ask(f"Delete {function.function_name}{' with ' + ', '.join(others) if others else ''}?")
+            ask(f"Delete {function.function_name}{' with ' + ', '.join(others) if others else ''}?")
         for trigger in triggers:
             client.delete_trigger(name, trigger)
         for alias in aliases:
@@ -261,7 +261,7 @@ def _attached(client: "Client", name: str) -> tuple[list[str], list[str]]:
     return triggers, [each.alias_name for each in client.list_aliases(name)]
 
 
-def _ask(question: str) -> None:
+def ask(question: str) -> None:
     """Raises: CommandFailed when nobody is there to answer; typer.Abort when the answer is no."""
     import sys
 

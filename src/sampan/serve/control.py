@@ -33,6 +33,8 @@ GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, 
 LATE = (
     "aiosqlite",  # by SQLAlchemy, when an engine is made
     "anyio.*",  # by its own names, each when it is first used; starlette streams with it
+    "cryptography.hazmat.*",  # by its compiled part, as the next
+    "cryptography.x509.*",
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlite3",
     "starlette.*",
@@ -62,6 +64,7 @@ def defaults(settings: Settings) -> Defaults:
     return Defaults(
         account=settings.platform.account,
         region=settings.platform.region,
+        domain=settings.gateway.domain,
         keepalive=settings.scheduler.keepalive,
         freeze_delay=settings.scheduler.freeze_delay,
         queue_wait=settings.gateway.queue_wait,
@@ -104,7 +107,14 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             settings.scheduler.start_timeout,
             settings.scheduler.drain_grace,
         )
-        rollouts = Rollouts(catalog, catalog.changes.subscribe(), engine.images, scheduler, gateways.route_changed)
+        rollouts = Rollouts(
+            catalog,
+            catalog.changes.subscribe(),
+            engine.images,
+            scheduler,
+            gateways.route_changed,
+            gateways.domain_changed,
+        )
         operations = Operations(settings, engine, scheduler)
         api = app(catalog, scheduler, rollouts, operations, operations, settings)
         await rollouts.load()
