@@ -75,7 +75,7 @@ def add(
         raise typer.BadParameter("a certificate and its key go together", param_hint="--cert, --key")
     routes = tuple(_route(path, target) for path, target in pairs(route or [], "--route").items())
     changes = domain_shapes.UpdateCustomDomainInput(
-        protocol=("HTTPS" if https_only else "HTTP,HTTPS") if https_only or cert is not None else None,
+        protocol="HTTPS" if https_only else "HTTP,HTTPS" if cert is not None else None,
         route_config=domain_shapes.RouteConfig(routes=routes) if routes else None,
         cert_config=None
         if cert is None or key is None
@@ -142,12 +142,14 @@ def _put(
     from sampan.sdk import NotFound, domain_shapes
 
     try:
-        there = _routes(client.get_domain(name))
+        there = client.get_domain(name)
     except NotFound:
         given = {field: getattr(changes, field) for field in changes.__struct_fields__}
         return client.create_domain(domain_shapes.CreateCustomDomainInput(domain_name=name, **given))
+    if changes.protocol == "HTTP,HTTPS" and there.protocol == "HTTPS":
+        changes = msgspec.structs.replace(changes, protocol=None)  # a new certificate does not let plain HTTP in
     if changes.route_config is not None:
-        routes = {route.path: route for route in (*there, *(changes.route_config.routes or ()))}
+        routes = {route.path: route for route in (*_routes(there), *(changes.route_config.routes or ()))}
         whole = domain_shapes.RouteConfig(routes=tuple(routes.values()))
         changes = msgspec.structs.replace(changes, route_config=whole)
     return client.update_domain(name, changes)

@@ -111,6 +111,9 @@ class RouteTable:
     def versions(self) -> Iterable[ServedVersion]:
         return (version for route in self._functions.values() for version in route.versions)
 
+    def domains(self) -> Iterable[Domain]:
+        return (site.domain for site in self._sites.values())
+
     def replace(self, routes: Routes) -> None:
         self._account, self._region = routes.account, routes.region
         self._keys = {key.id: key for key in routes.keys}
