@@ -236,6 +236,9 @@ def rm(
     """
     with session(context).client() as client:
         function = client.get_function(name)
+        if domains := _routed(client, name):
+            hint = "`sampan domain describe DOMAIN` shows its routes"
+            raise CommandFailed(f"domains route to function '{name}': {', '.join(domains)}", hint=hint)
         triggers, aliases = _attached(client, name)
         others = [f"trigger {each}" for each in triggers if each != _own()] + [f"alias {each}" for each in aliases]
         if others and not force:
@@ -259,6 +262,15 @@ def _own() -> str:
 def _attached(client: "Client", name: str) -> tuple[list[str], list[str]]:
     triggers = [each.trigger_name for each in client.list_triggers(name)]
     return triggers, [each.alias_name for each in client.list_aliases(name)]
+
+
+def _routed(client: "Client", name: str) -> list[str]:
+    """The domains that would keep the function from being deleted: known before its triggers are."""
+    return [
+        each.domain_name
+        for each in client.list_domains()
+        if each.route_config and any(route.function_name == name for route in each.route_config.routes or ())
+    ]
 
 
 def ask(question: str) -> None:
