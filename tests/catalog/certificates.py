@@ -39,9 +39,9 @@ class Authority:
             builder = builder.add_extension(alternative, critical=False)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
-    def issue(self, *names, until=NOW + timedelta(days=9000), password=None):
+    def issue(self, *names, until=NOW + timedelta(days=9000), password=None, key=None):
         """Certificate and private key, PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A server")])
         locked = BestAvailableEncryption(password) if password else NoEncryption()
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked).decode()

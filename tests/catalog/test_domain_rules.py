@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -212,6 +213,8 @@ def test_a_certificate_with_its_chain_serves_its_domain():
     chain, key = AUTHORITY.issue("other.org", "*.Example.org")
     certificates.check(DOMAIN, chain, key, SECONDS)
     certificates.check("*.example.org", chain, key, SECONDS)
+    for other in (rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()):
+        certificates.check(DOMAIN, *AUTHORITY.issue(DOMAIN, key=other), SECONDS)
 
 
 def _with(names, **more):
@@ -224,6 +227,7 @@ def _with(names, **more):
     [
         ("privateKey", "the key of another certificate", CHAIN, AUTHORITY.issue(DOMAIN)[1]),
         ("privateKey", "with a password", *_with([DOMAIN], password=b"secret")),
+        ("privateKey", "shorter", *_with([DOMAIN], key=rsa.generate_private_key(65537, 1024))),
         ("privateKey", "0 characters", CHAIN, ""),
         ("privateKey", "no private key", CHAIN, "no key"),
         ("privateKey", "no private key", CHAIN, CHAIN),

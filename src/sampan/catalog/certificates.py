@@ -8,12 +8,14 @@ from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from sampan.model.errors import InvalidArgument
 
 MAX_CHAIN, MAX_KEY = 64 << 10, 16 << 10  # characters; FC's own limits are 20 kB and 4 kB
+MIN_RSA = 2048  # bits: OpenSSL's security level 2, its default
 _CHAIN, _KEY = "certConfig.certificate", "certConfig.privateKey"
 
 
@@ -22,6 +24,7 @@ def check(domain: str, chain: str, private_key: str, now: float) -> None:
     certificates, key = _certificates(chain), _key(private_key)
     own = certificates[0]
     try:
+        _refuse_weak(key)
         if _spki(key) != own.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
             raise InvalidArgument(_KEY, "the key of another certificate", "the key of the first certificate")
         for certificate, issuer in pairwise(certificates):
@@ -66,6 +69,16 @@ def _key(private_key: str) -> PrivateKeyTypes:
         raise InvalidArgument(_KEY, "a key with a password", allowed) from None
     except (ValueError, UnsupportedAlgorithm):
         raise InvalidArgument(_KEY, "text that is no private key", allowed) from None
+
+
+def _refuse_weak(key: PrivateKeyTypes) -> None:
+    """What a TLS library would not take would be found out by the domain's first visitor."""
+    if isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        return
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < MIN_RSA:
+        raise InvalidArgument(
+            _KEY, "another kind of key, or a shorter one", f"an RSA key of {MIN_RSA} bits or more, EC or Ed25519"
+        )
 
 
 def _spki(key: PrivateKeyTypes) -> bytes:

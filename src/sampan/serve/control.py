@@ -33,8 +33,6 @@ GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, 
 LATE = (
     "aiosqlite",  # by SQLAlchemy, when an engine is made
     "anyio.*",  # by its own names, each when it is first used; starlette streams with it
-    "cryptography.hazmat.*",  # by its compiled part, as the next
-    "cryptography.x509.*",
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlite3",
     "starlette.*",
