@@ -55,6 +55,11 @@ def test_a_domains_life(environment: dict[str, str], tmp_path: Path) -> None:  #
     assert json.loads(sampan("domain", "ls", "shop", "-o", "json"))[0]["protocol"] == "HTTPS"
     assert key.splitlines()[1] not in shown + people
 
+    (tmp_path / "der").write_bytes(bytes(range(256)))
+    der = str(tmp_path / "der")
+    assert "no certificate" in sampan("domain", "add", name, "--cert", der, *files[2:], code=Code.FAILED)
+    sampan("domain", "add", "*.example.org", "--route", "/*=web")
+    sampan("domain", "rm", "*.example.org", "--yes")
     assert name in sampan("rm", "web", "--yes", code=Code.FAILED)
     assert json.loads(sampan("describe", "web", "-o", "json"))["triggers"]
     assert "go together" in sampan("domain", "add", name, *files[:2], code=Code.USAGE)

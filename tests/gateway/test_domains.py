@@ -1,5 +1,6 @@
 """Custom domains at the gateway: which host is which domain, which path which route, and what the function sees."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from sampan.model.errors import (
     RouteNotFound,
 )
 from sampan.model.rewrite import KINDS, BadRewrite, compiled, rewritten, step
+from sampan.model.trigger import Cors
 from tests.gateway.conftest import MakeStage
 from tests.gateway.test_route import route
 
@@ -168,6 +170,16 @@ def test_a_route_answers_its_methods_only() -> None:
     with pytest.raises(RouteMethodNotAllowed, match="'/' of domain 'shop") as refused:
         site.take(b"POST", b"/", False)
     assert refused.value.allowed == ("GET", "PUT")
+
+
+def test_a_preflight_is_the_domains_affair_where_it_has_cors_rules() -> None:
+    plain = domain(PathRoute("/", "web", "LATEST", ("GET",)))
+    with pytest.raises(RouteMethodNotAllowed):
+        Site(plain).take(b"OPTIONS", b"/", False)
+    site = Site(msgspec.structs.replace(plain, cors=Cors(("*",))))
+    assert site.take(b"OPTIONS", b"/", False)[0].function == "web"
+    with pytest.raises(RouteMethodNotAllowed):
+        site.take(b"POST", b"/", False)
 
 
 @pytest.mark.parametrize(

@@ -485,6 +485,13 @@ def test_custom_domains_are_listed_in_pages(client):
     assert ([one.domain_name for one in rest.custom_domains], rest.next_token) == (["a3.org"], None)
 
 
+def test_a_wildcard_domain_is_named_in_a_path(client):
+    custom_domain(client, "*.example.org")
+    assert change_domain(client, "*.example.org", protocol="HTTP").domain_name == "*.example.org"
+    assert client.get_custom_domain("*.example.org").body.domain_name == "*.example.org"
+    client.delete_custom_domain("*.example.org")
+
+
 @pytest.mark.parametrize(
     ("code", "status", "members"),
     [

@@ -15,5 +15,5 @@ def guard(auth_type: str, auth_config: str | None, where: str) -> tuple[AuthType
 def cors(given: shapes.CorsConfig | None, where: str) -> Cors | None:
     """Raises: FieldNotSupported."""
     if given is not None:
-        raise FieldNotSupported(f"{where}.corsConfig", given, "let the function answer CORS")
+        raise FieldNotSupported(where, given, "let the function answer CORS")
     return None

@@ -80,7 +80,9 @@ def add(
         cert_config=None
         if cert is None or key is None
         else domain_shapes.CertConfig(
-            cert_name=_certificate_name(name), certificate=cert.read_text(), private_key=key.read_text()
+            cert_name=_certificate_name(name),
+            certificate=cert.read_text("latin-1"),
+            private_key=key.read_text("latin-1"),
         ),
     )
     with session(context).client() as client:
@@ -143,7 +145,9 @@ def _put(
 
     try:
         there = client.get_domain(name)
-    except NotFound:
+    except NotFound as error:
+        if error.code != "DomainNameNotFound":
+            raise
         given = {field: getattr(changes, field) for field in changes.__struct_fields__}
         return client.create_domain(domain_shapes.CreateCustomDomainInput(domain_name=name, **given))
     if changes.protocol == "HTTP,HTTPS" and there.protocol == "HTTPS":

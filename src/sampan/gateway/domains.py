@@ -23,10 +23,11 @@ class Path:
 class Site:
     """One domain."""
 
-    __slots__ = ("_exact", "_prefixes", "domain", "plain", "secure")
+    __slots__ = ("_exact", "_prefixes", "_preflights", "domain", "plain", "secure")
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
+        self._preflights = domain.cors is not None  # then they are the domain's affair, whatever a route takes
         self.plain, self.secure = "HTTP" in domain.protocols, "HTTPS" in domain.protocols
         paths = {route.path.encode("latin-1"): Path(route) for route in domain.routes}
         self._exact = {path: made for path, made in paths.items() if not path.endswith(b"*")}
@@ -48,7 +49,7 @@ class Site:
         found = self._exact.get(path) or self._below(path)
         if found is None:
             raise DomainRouteNotFound(self.domain.name, path.decode("latin-1"))
-        if found.methods and method not in found.methods:
+        if found.methods and method not in found.methods and not (self._preflights and method == b"OPTIONS"):
             given, route = method.decode("latin-1"), found.route
             raise RouteMethodNotAllowed(given, route.methods, self.domain.name, route.path)
         return found, rewritten(found.steps, target) if found.steps else target
