@@ -3,6 +3,7 @@ import asyncio
 import msgspec
 import pytest
 
+from sampan.catalog.changes import Changed
 from sampan.catalog.plans import DEFAULT_PORT
 from sampan.model.errors import (
     AliasAlreadyExists,
@@ -354,8 +355,8 @@ async def test_every_subscriber_hears_of_a_change_once(catalog):
     await active(catalog)
     await catalog.functions.create(function("other"))
     async with asyncio.timeout(10):
-        assert [await anext(one), await anext(one)] == ["web", "other"]
-        assert [await anext(two), await anext(two)] == ["web", "other"]
+        assert [await anext(one), await anext(one)] == [Changed("web"), Changed("other")]
+        assert [await anext(two), await anext(two)] == [Changed("web"), Changed("other")]
 
 
 async def test_nobody_hears_of_a_change_that_was_refused(catalog):
@@ -365,7 +366,7 @@ async def test_nobody_hears_of_a_change_that_was_refused(catalog):
         await catalog.functions.update("web", UpdateFunctionInput(timeout=-1))
     await catalog.functions.disable("web", "")
     async with asyncio.timeout(10):
-        assert await anext(changes) == "web"
+        assert await anext(changes) == Changed("web")
     waiting = asyncio.ensure_future(anext(changes))
     await asyncio.sleep(0)
     assert not waiting.done()

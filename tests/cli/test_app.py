@@ -146,7 +146,7 @@ def test_the_shell_completes_commands_and_functions(server: Loopback, environmen
         )
         return set(done.stdout.split())
 
-    assert {"deploy", "describe", "down"} == complete("sampan d")
+    assert {"deploy", "describe", "domain", "down"} == complete("sampan d")
     assert complete("sampan logs w") == {"web", "wiki"}
     assert server.asked[0].query["prefix"] == "w"
 

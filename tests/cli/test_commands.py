@@ -364,6 +364,7 @@ def test_rm_takes_the_url_along_and_asks_for_force_when_more_hangs_on_it(sampan:
     server.script["GET", f"{WEB}/aliases"] = [Answer(200, {"aliases": [alias("prod", "1")]})]
     server.script["DELETE", WEB] = server.script["DELETE", f"{WEB}/triggers/http"] = Answer(204)
     server.script["DELETE", f"{WEB}/aliases/prod"] = Answer(204)
+    server.script["GET", "/2023-03-30/custom-domains"] = Answer(200, {"customDomains": []})
     refused = sampan("rm", "web", "--yes")
     assert (refused.exit_code, "alias prod" in refused.stderr, "--force" in refused.stderr) == (
         Code.FAILED,

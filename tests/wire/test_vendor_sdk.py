@@ -11,6 +11,7 @@ from alibabacloud_tea_openapi.utils_models import Config
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import InstanceState, InstanceView
 from tests.api.serving import IMAGE, served
+from tests.catalog.certificates import Authority
 
 
 @pytest.fixture
@@ -414,13 +415,105 @@ def test_regions(client):
     assert [region.region_id for region in regions] == ["local"]
 
 
+def domain_routes(*given):
+    return fc.RouteConfig(routes=[fc.PathConfig(path=path, function_name=name) for path, name in given])
+
+
+def custom_domain(client, name="shop.example.org", **members):
+    given = fc.CreateCustomDomainInput(domain_name=name, **members)
+    return client.create_custom_domain(fc.CreateCustomDomainRequest(body=given)).body
+
+
+def change_domain(client, name="shop.example.org", **members):
+    given = fc.UpdateCustomDomainInput(**members)
+    return client.update_custom_domain(name, fc.UpdateCustomDomainRequest(body=given)).body
+
+
+def test_a_custom_domains_life(api, web):
+    web.create_trigger("web", http_trigger())
+    chain, key = Authority().issue("shop.example.org")
+    rule = fc.WildcardRule(match="/api/*", replacement="/$1")
+    route = fc.PathConfig(
+        path="/api/*",
+        function_name="web",
+        methods=["GET"],
+        rewrite_config=fc.RewriteConfig(wildcard_rules=[rule], equal_rules=[], regex_rules=[]),
+    )
+    made = custom_domain(
+        web,
+        "Shop.example.org",
+        protocol="HTTP,HTTPS",
+        route_config=fc.RouteConfig(routes=[route]),
+        cert_config=fc.CertConfig(cert_name="shop", certificate=chain, private_key=key),
+        tls_config=fc.TLSConfig(min_version="TLSv1.3"),
+        auth_config=fc.AuthConfig(auth_type="anonymous"),
+        waf_config=fc.WAFConfig(enable_waf=False),
+    )
+    assert (made.domain_name, made.protocol, made.account_id) == ("shop.example.org", "HTTP,HTTPS", "1")
+    assert made.api_version == "2023-03-30"
+    shown = made.route_config.routes[0]
+    assert (shown.path, shown.function_name, shown.qualifier, shown.methods) == ("/api/*", "web", "LATEST", ["GET"])
+    assert shown.rewrite_config.wildcard_rules[0].replacement == "/$1"
+    assert (made.cert_config.certificate, made.cert_config.private_key) == (chain, "")
+    assert (made.tls_config.max_version, made.auth_config.auth_type) == ("TLSv1.3", "anonymous")
+    with refused("DomainNameAlreadyExists", 409):
+        custom_domain(web)
+    with refused("DomainRoutesHere", 409):
+        web.delete_trigger("web", "http")
+        web.delete_function("web")
+    web.create_trigger("web", http_trigger())
+
+    changed = change_domain(web, route_config=domain_routes(("/", "web")), cert_config=made.cert_config)
+    assert [route.path for route in changed.route_config.routes] == ["/"]
+    assert changed.protocol == "HTTP,HTTPS"
+    assert api.run(api.catalog.domain("shop.example.org")).certificate.private_key == key
+    assert web.get_custom_domain("shop.example.org").body.to_map() == changed.to_map()
+    assert web.delete_custom_domain("shop.example.org").status_code == 204
+    with refused("DomainNameNotFound", 404) as error:
+        web.get_custom_domain("shop.example.org")
+    assert "shop.example.org" in error.value.message
+
+
+def test_custom_domains_are_listed_in_pages(client):
+    for name in ("a1.org", "a2.org", "a3.org", "b.org"):
+        custom_domain(client, name)
+    first = client.list_custom_domains(fc.ListCustomDomainsRequest(prefix="a", limit=2)).body
+    assert [one.domain_name for one in first.custom_domains] == ["a1.org", "a2.org"]
+    rest = client.list_custom_domains(
+        fc.ListCustomDomainsRequest(prefix="a", limit=2, next_token=first.next_token)
+    ).body
+    assert ([one.domain_name for one in rest.custom_domains], rest.next_token) == (["a3.org"], None)
+
+
+def test_a_wildcard_domain_is_named_in_a_path(client):
+    custom_domain(client, "*.example.org")
+    assert change_domain(client, "*.example.org", protocol="HTTP").domain_name == "*.example.org"
+    assert client.get_custom_domain("*.example.org").body.domain_name == "*.example.org"
+    client.delete_custom_domain("*.example.org")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "members"),
+    [
+        ("InvalidArgument", 400, {"name": "web.localhost"}),
+        ("InvalidArgument", 400, {"protocol": "FTP"}),
+        ("InvalidArgument", 400, {"protocol": "HTTPS"}),
+        ("FunctionNotFound", 404, {"route_config": domain_routes(("/", "nope"))}),
+        ("TriggerNotFound", 404, {"route_config": domain_routes(("/", "web"))}),
+        ("NotSupported", 400, {"waf_config": fc.WAFConfig(enable_waf=True)}),
+    ],
+)
+def test_custom_domains_that_cannot_be(web, code, status, members):
+    with refused(code, status):
+        custom_domain(web, **members)
+
+
 UNSUPPORTED = {
     "PutAsyncInvokeConfig": lambda c: c.put_async_invoke_config(
         "web", fc.PutAsyncInvokeConfigRequest(body=fc.PutAsyncInvokeConfigInput(max_async_retry_attempts=1))
     ),
     "ListAsyncTasks": lambda c: c.list_async_tasks("web", fc.ListAsyncTasksRequest()),
     "StopAsyncTask": lambda c: c.stop_async_task("web", "t", fc.StopAsyncTaskRequest()),
-    "ListCustomDomains": lambda c: c.list_custom_domains(fc.ListCustomDomainsRequest()),
     "ListLayers": lambda c: c.list_layers(fc.ListLayersRequest()),
     "ListVpcBindings": lambda c: c.list_vpc_bindings("web"),
     "ListSessions": lambda c: c.list_sessions("web", fc.ListSessionsRequest()),

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from sampan.api import describe, functions, instances, limits, logs, tags, triggers, versions
+from sampan.api import describe, domains, functions, instances, limits, logs, tags, triggers, versions
 from sampan.api.call import Call, Instances, LogSource, Platform, Reply, Shifts, Status
 from sampan.catalog.catalog import Catalog
 from sampan.model.errors import (
@@ -76,6 +76,11 @@ ENDPOINTS: dict[str, Endpoint] = {
     "DeleteScalingConfig": limits.delete_scaling,
     "ListScalingConfigs": limits.list_scaling,
     "ListInstances": instances.list_,
+    "CreateCustomDomain": domains.create,
+    "GetCustomDomain": domains.get,
+    "UpdateCustomDomain": domains.update,
+    "DeleteCustomDomain": domains.delete,
+    "ListCustomDomains": domains.list_,
     "TagResources": tags.put,
     "UntagResources": tags.remove,
     "ListTagResources": tags.list_,

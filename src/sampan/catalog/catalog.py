@@ -7,6 +7,8 @@ import msgspec
 
 from sampan.catalog import plans
 from sampan.catalog.access import Access
+from sampan.catalog.domain_records import served
+from sampan.catalog.domains import Domains
 from sampan.catalog.functions import Functions
 from sampan.catalog.limits import Limits
 from sampan.catalog.plans import Defaults, FunctionPlan, PendingRevision
@@ -18,7 +20,8 @@ from sampan.catalog.triggers import Triggers
 from sampan.catalog.versions import Aliases, Versions
 from sampan.link.messages import FunctionRoute, Routes
 from sampan.model.access import AccessKey
-from sampan.model.errors import Failure, FunctionNotFound
+from sampan.model.domain import Domain
+from sampan.model.errors import DomainNotFound, Failure, FunctionNotFound
 from sampan.model.image import Image
 from sampan.model.names import VersionKey
 from sampan.model.version import Version
@@ -48,6 +51,7 @@ class Catalog:
         self.versions = Versions(self._shelf)
         self.aliases = Aliases(self._shelf)
         self.triggers = Triggers(self._shelf)
+        self.domains = Domains(self._shelf)
         self.limits = Limits(self._shelf)
         self.tags = Tags(self._shelf)
         self.access = Access(self._shelf)
@@ -103,9 +107,17 @@ class Catalog:
         except FunctionNotFound:
             return None
 
+    async def domain(self, name: str) -> Domain | None:
+        """A custom domain; None: there is no such one."""
+        try:
+            return served(await self.domains.get(name))
+        except DomainNotFound:
+            return None
+
     async def routes(self) -> Routes:
         functions = tuple(plans.route(function, self.defaults) for function in await self.functions.all())
-        return Routes(self.defaults.account, self.defaults.region, functions, await self.access.all())
+        account, region = self.defaults.account, self.defaults.region
+        return Routes(account, region, functions, await self.access.all(), await self.domains.served())
 
     async def ensure_key(self, account: str) -> tuple[AccessKey, bool]:
         """The first access key of an account, and whether it was made just now."""

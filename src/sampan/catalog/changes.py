@@ -1,23 +1,35 @@
-"""Who wants to hear that a function changed."""
+"""Who wants to hear that a function or a domain changed."""
 
 import asyncio
+from enum import Enum
+from typing import NamedTuple
 from weakref import WeakSet
 
 
+class Kind(Enum):
+    FUNCTION = "function"
+    DOMAIN = "domain"
+
+
+class Changed(NamedTuple):
+    name: str
+    kind: Kind = Kind.FUNCTION
+
+
 class Subscription:
-    """Names of functions that changed, each once however often it did, in order of their first change.
+    """What changed, each once however often it did, in order of their first change.
 
     Begins when it is made, not when it is first waited on. Dropping it ends it.
     """
 
     def __init__(self) -> None:
-        self._names: dict[str, None] = {}
+        self._names: dict[Changed, None] = {}
         self._some = asyncio.Event()
 
     def __aiter__(self) -> "Subscription":
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> Changed:
         while not self._names:
             self._some.clear()
             await self._some.wait()
@@ -30,13 +42,13 @@ class Subscription:
         """Some have changed and were not handed out yet."""
         return bool(self._names)
 
-    def add(self, function: str) -> None:
-        self._names[function] = None
+    def add(self, changed: Changed) -> None:
+        self._names[changed] = None
         self._some.set()
 
 
 class Changes:
-    """Tells every subscriber, in this process, which function changed."""
+    """Tells every subscriber, in this process, what changed."""
 
     def __init__(self) -> None:
         self._subscriptions: WeakSet[Subscription] = WeakSet()
@@ -46,6 +58,6 @@ class Changes:
         self._subscriptions.add(subscription)
         return subscription
 
-    def tell(self, function: str) -> None:
+    def tell(self, name: str, kind: Kind = Kind.FUNCTION) -> None:
         for subscription in self._subscriptions:
-            subscription.add(function)
+            subscription.add(Changed(name, kind))

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sampan.catalog import rules, tables
 from sampan.catalog.configuration import Configuration, first, merged, names_image
+from sampan.catalog.domain_records import refuse_if_routed
 from sampan.catalog.records import Function, load, one
 from sampan.catalog.shelf import Shelf, alter
 from sampan.model.errors import ConcurrentUpdate, FunctionAlreadyExists, FunctionNotEmpty
@@ -90,11 +91,12 @@ class Functions:
             return await one(connection, name)
 
     async def delete(self, name: str) -> None:
-        """The function and its versions. Raises: FunctionNotFound, FunctionNotEmpty."""
+        """The function and its versions. Raises: FunctionNotFound, FunctionNotEmpty, DomainRoutesHere."""
         async with self._shelf.change(name) as (connection, function):
             for what, some in (("triggers", function.triggers), ("aliases", function.aliases)):
                 if some:
                     raise FunctionNotEmpty(name, f"active {what} ({', '.join(some)})")
+            await refuse_if_routed(connection, name, None, f"function '{name}'")
             await connection.execute(delete(tables.retired).where(tables.retired.c.name == name))
             next_revision = function.next_revision
             await connection.execute(insert(tables.retired).values(name=name, next_revision=next_revision))

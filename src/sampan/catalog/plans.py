@@ -23,6 +23,7 @@ class Defaults(msgspec.Struct, frozen=True):
 
     account: str = "1000000000000000"
     region: str = "local"
+    domain: str = "localhost"  # functions answer below it; no custom domain may lie there
     keepalive: float = 300.0
     freeze_delay: float = 1.0
     queue_wait: float = 150.0

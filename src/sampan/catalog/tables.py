@@ -99,6 +99,16 @@ tags = Table(
     Column("key", String(64), primary_key=True),
     Column("value", String(128), nullable=False),
 )
+domains = Table(
+    "domains",
+    METADATA,
+    Column("name", String(255), primary_key=True),
+    Column("config", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("modified", BigInteger, nullable=False),
+)
+"""Custom domains. `config` holds the private key of the certificate, as `revisions.configuration` may hold a
+registry's password."""
 access_keys = Table(
     "access_keys",
     METADATA,

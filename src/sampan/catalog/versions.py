@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import delete, insert, update
 
 from sampan.catalog import rules, tables
+from sampan.catalog.domain_records import refuse_if_routed
 from sampan.catalog.functions import encode
 from sampan.catalog.records import Alias, Function, PublishedVersion, Revision
 from sampan.catalog.shelf import Shelf, alter
@@ -38,7 +39,7 @@ class Versions:
         return PublishedVersion(str(number), active.revision, text, now)
 
     async def delete(self, function: str, version: str) -> None:
-        """Raises: FunctionNotFound, VersionNotFound, VersionInUse, InvalidArgument (LATEST)."""
+        """Raises: FunctionNotFound, VersionNotFound, VersionInUse, DomainRoutesHere, InvalidArgument (LATEST)."""
         if version == LATEST:
             raise InvalidArgument("versionId", version, "a published version; LATEST goes with its function")
         async with self._shelf.change(function) as (connection, found):
@@ -49,6 +50,7 @@ class Versions:
             for trigger in found.triggers.values():
                 if version == trigger.qualifier:
                     raise VersionInUse(function, version, f"trigger '{trigger.name}'")
+            await refuse_if_routed(connection, function, version, f"version '{version}' of function '{function}'")
             owner = (tables.versions.c.function == function) & (tables.versions.c.version == int(version))
             await connection.execute(delete(tables.versions).where(owner))
             users = [one for one in found.versions.values() if one.revision == gone.revision]
@@ -93,12 +95,16 @@ class Aliases:
         return alias
 
     async def delete(self, function: str, name: str) -> None:
-        """With its provision and scaling configs. Raises: FunctionNotFound, AliasNotFound, Conflict."""
+        """With its provision and scaling configs.
+
+        Raises: FunctionNotFound, AliasNotFound, Conflict, DomainRoutesHere.
+        """
         async with self._shelf.change(function) as (connection, found):
             found.alias(name)
             for trigger in found.triggers.values():
                 if name == trigger.qualifier:
                     raise Conflict(f"alias '{name}' is used by trigger '{trigger.name}'; change that first")
+            await refuse_if_routed(connection, function, name, f"alias '{name}' of function '{function}'")
             owner = (tables.aliases.c.function == function) & (tables.aliases.c.name == name)
             await connection.execute(delete(tables.aliases).where(owner))
             for table in (tables.provision, tables.scaling):

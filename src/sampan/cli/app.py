@@ -10,12 +10,12 @@ from typer import TyperException
 from typer.core import TyperGroup
 
 from sampan import __version__
-from sampan.cli import config, deploy, functions, images, invoke, logs, platform, versions
+from sampan.cli import config, deploy, domains, functions, images, invoke, logs, platform, versions
 from sampan.cli.failures import ending, tell
 from sampan.cli.options import NAMED
 from sampan.cli.session import Session
 
-PLATFORM, FUNCTIONS, RELEASES, IMAGES = "Platform", "Functions", "Releases", "Images"
+PLATFORM, FUNCTIONS, RELEASES, DOMAINS, IMAGES = "Platform", "Functions", "Releases", "Domains", "Images"
 
 
 class Command(NamedTuple):
@@ -41,6 +41,13 @@ COMMANDS = (
     Command("rollback", RELEASES, versions.rollback),
     Command("images", IMAGES, images.images),
     Command("import", IMAGES, images.import_),
+)
+
+DOMAIN = (
+    Command("ls", DOMAINS, domains.ls),
+    Command("add", DOMAINS, domains.add),
+    Command("describe", DOMAINS, domains.describe),
+    Command("rm", DOMAINS, domains.rm),
 )
 
 
@@ -97,6 +104,10 @@ def root(
 
 for each in COMMANDS:
     app.command(each.name, rich_help_panel=each.panel)(each.run)
+domain = typer.Typer(no_args_is_help=True)
+for each in DOMAIN:
+    domain.command(each.name)(each.run)
+app.add_typer(domain, name="domain", help="Hosts of your own that functions answer at.", rich_help_panel=DOMAINS)
 
 
 def main() -> None:

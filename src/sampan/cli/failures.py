@@ -36,6 +36,8 @@ BY_API_CODE = {
     "VersionNotFound": Ending(Code.NOT_FOUND, "`sampan describe NAME` lists the function's versions"),
     "AliasNotFound": Ending(Code.NOT_FOUND, "`sampan alias NAME` lists the function's aliases"),
     "TriggerNotFound": Ending(Code.NOT_FOUND, "`sampan deploy NAME` gives the function a URL"),
+    "DomainNameNotFound": Ending(Code.NOT_FOUND, "`sampan domain ls` lists the domains there are"),
+    "DomainRoutesHere": Ending(Code.FAILED, "`sampan domain ls` shows who routes there"),
     "FunctionNotEmpty": Ending(Code.FAILED, "`sampan rm NAME --force` removes what is in the way first"),
     "FunctionNotActive": Ending(Code.FAILED, "`sampan describe NAME` shows why, or how far its image has come"),
     "ConcurrentUpdateError": Ending(Code.FAILED, "wait until `sampan describe NAME` shows the update has ended"),

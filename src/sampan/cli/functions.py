@@ -236,12 +236,15 @@ def rm(
     """
     with session(context).client() as client:
         function = client.get_function(name)
+        if domains := _routed(client, name):
+            hint = "`sampan domain describe DOMAIN` shows its routes"
+            raise CommandFailed(f"domains route to function '{name}': {', '.join(domains)}", hint=hint)
         triggers, aliases = _attached(client, name)
         others = [f"trigger {each}" for each in triggers if each != _own()] + [f"alias {each}" for each in aliases]
         if others and not force:
             raise CommandFailed(f"function '{name}' has {', '.join(others)}", hint=f"sampan rm {name} --force")
         if not yes:
-            _ask(f"Delete {function.function_name}{' with ' + ', '.join(others) if others else ''}?")
+            ask(f"Delete {function.function_name}{' with ' + ', '.join(others) if others else ''}?")
         for trigger in triggers:
             client.delete_trigger(name, trigger)
         for alias in aliases:
@@ -261,7 +264,16 @@ def _attached(client: "Client", name: str) -> tuple[list[str], list[str]]:
     return triggers, [each.alias_name for each in client.list_aliases(name)]
 
 
-def _ask(question: str) -> None:
+def _routed(client: "Client", name: str) -> list[str]:
+    """The domains that would keep the function from being deleted: known before its triggers are."""
+    return [
+        each.domain_name
+        for each in client.list_domains()
+        if each.route_config and any(route.function_name == name for route in each.route_config.routes or ())
+    ]
+
+
+def ask(question: str) -> None:
     """Raises: CommandFailed when nobody is there to answer; typer.Abort when the answer is no."""
     import sys
 

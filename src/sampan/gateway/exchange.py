@@ -207,6 +207,7 @@ class Exchange:
         "refusal",
         "request",
         "running",
+        "secure",
         "status",
         "target",
         "traceparent",
@@ -237,6 +238,7 @@ class Exchange:
         self.connection_names: frozenset[bytes] = _NONE  # headers that `Connection` names
         self.authorization = b""
         self.traceparent = b""
+        self.secure = False  # the connection is TLS
         self.forwarded = b""
         self.forwarded_for = b""
         self.proto_told = False  # an X-Forwarded-Proto came in

@@ -75,7 +75,7 @@ class Invoke:
         try:
             if exchange.refusal is not None:
                 raise exchange.refusal
-            target = self._routes.resolve(exchange.method, exchange.host, exchange.target)
+            target = self._routes.resolve(exchange.method, exchange.host, exchange.target, exchange.secure)
             if type(target) is HttpTarget:
                 await self._http(exchange, target)
             elif type(target) is EventTarget:

@@ -92,6 +92,18 @@ class ConcurrencyConfigNotFound(NotFound):
         super().__init__(f"function '{function}' has no concurrency config")
 
 
+class DomainNotFound(NotFound):
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"domain name '{domain}' does not exist")
+
+
+class DomainRouteNotFound(NotFound):
+    """The domain is ours, but none of its routes has this path."""
+
+    def __init__(self, domain: str, path: str) -> None:
+        super().__init__(f"no route found in domain '{domain}' for path '{path}'")
+
+
 class RouteNotFound(NotFound):
     def __init__(self, host: str, path: str) -> None:
         super().__init__(f"no function is served at host '{host}', path '{path}'")
@@ -116,6 +128,11 @@ class TriggerAlreadyExists(AlreadyExists):
         super().__init__(f"trigger '{trigger}' of function '{function}' already exists")
 
 
+class DomainAlreadyExists(AlreadyExists):
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"domain name '{domain}' already exists")
+
+
 class Conflict(CallerMistake):
     """The thing is in a state that forbids this."""
 
@@ -133,6 +150,15 @@ class FunctionNotEmpty(Conflict):
 class VersionInUse(Conflict):
     def __init__(self, function: str, version: str, user: str) -> None:
         super().__init__(f"version '{version}' of function '{function}' is used by {user}; change that first")
+
+
+class DomainRoutesHere(Conflict):
+    """What a domain routes to goes only after the route: who takes the name next would get the domain's calls."""
+
+    def __init__(self, what: str, domain: str, path: str) -> None:
+        super().__init__(
+            f"{what} is what domain '{domain}' routes '{path}' to; change that route or delete the domain first"
+        )
 
 
 class FunctionNotActive(Conflict):
@@ -194,10 +220,25 @@ class InvocationDisabled(Denied):
         super().__init__(f"invocations of function '{function}' are disabled{why}")
 
 
+class ProtocolNotServed(Denied):
+    def __init__(self, domain: str, protocol: str, served: str) -> None:
+        super().__init__(f"domain '{domain}' does not answer {protocol}; use {served}")
+
+
 class MethodNotAllowed(CallerMistake):
     def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
         self.allowed = allowed
         super().__init__(f"method {method} is not enabled on this trigger; enabled are {', '.join(allowed)}")
+
+
+class RouteMethodNotAllowed(MethodNotAllowed):
+    def __init__(self, method: str, allowed: tuple[str, ...], domain: str, path: str) -> None:
+        self.allowed = allowed
+        CallerMistake.__init__(
+            self,
+            f"method {method} is not enabled on route '{path}' of domain '{domain}'; enabled are "
+            f"{', '.join(allowed)}",
+        )
 
 
 # ── a limit was reached ───────────────────────────────────────────────────────────────────────────────

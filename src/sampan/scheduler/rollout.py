@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from sampan.catalog.changes import Subscription
+from sampan.catalog.changes import Changed, Kind, Subscription
 from sampan.catalog.plans import FunctionPlan, PendingRevision
 from sampan.engine.engine import Images
 from sampan.link.messages import FunctionRoute
+from sampan.model.domain import Domain
 from sampan.model.errors import Failure, FailureKind, NotFound, StartFailed
 from sampan.model.image import Image, PullProgress
 from sampan.model.names import VersionKey
@@ -41,6 +42,7 @@ class Catalog(Protocol):
     async def plan(self, function: str) -> FunctionPlan | None: ...
     async def plans(self) -> list[FunctionPlan]: ...
     async def route(self, function: str) -> FunctionRoute | None: ...
+    async def domain(self, name: str) -> Domain | None: ...
     async def retained_images(self) -> frozenset[str]: ...
 
 
@@ -54,6 +56,7 @@ class Rollouts:
         images: Images,
         scheduler: Scheduler,
         announce: Callable[[str, FunctionRoute | None], None],
+        announce_domain: Callable[[str, Domain | None], None],
     ) -> None:
         self._catalog = catalog
         self._changed = changes
@@ -61,7 +64,7 @@ class Rollouts:
         self._followed = asyncio.Event()
         self._images = images
         self._scheduler = scheduler
-        self._announce = announce
+        self._announce, self._announce_domain = announce, announce_domain
         self._working: set[tuple[str, int]] = set()
         self._progress: dict[str, dict[str, PullProgress]] = {}
 
@@ -75,9 +78,9 @@ class Rollouts:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._collect())
             await self._begin(group)
-            async for function in self._changed:
+            async for changed in self._changed:
                 self._following = True
-                await self._follow(function)
+                await self._heard(changed)
                 self._following = False
                 self._followed.set()
                 await self._begin(group)
@@ -102,6 +105,12 @@ class Rollouts:
             if count:
                 await self._warm(version, count)
                 self._scheduler.cool(version)
+
+    async def _heard(self, changed: Changed) -> None:
+        if changed.kind is Kind.DOMAIN:
+            self._announce_domain(changed.name, await self._catalog.domain(changed.name))
+        else:
+            await self._follow(changed.name)
 
     async def _follow(self, function: str) -> None:
         """A function changed: tell the scheduler first, so that a fleet is there before it is wanted."""

@@ -15,6 +15,7 @@ import msgspec
 from sampan.engine.engine import Engine, Stream
 from sampan.link.channel import Channel, serve
 from sampan.link.messages import (
+    DomainChanged,
     Down,
     FunctionRoute,
     GiveBack,
@@ -28,6 +29,7 @@ from sampan.link.messages import (
     Up,
     Want,
 )
+from sampan.model.domain import Domain
 from sampan.model.errors import StartFailed
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
@@ -80,6 +82,11 @@ class Gateways:
         self._changes += 1
         for channel in self._channels.values():
             channel.send(RouteChanged(function, route))
+
+    def domain_changed(self, name: str, domain: Domain | None) -> None:
+        self._changes += 1
+        for channel in self._channels.values():
+            channel.send(DomainChanged(name, domain))
 
     def _accept(self) -> Connection:
         return Channel(msgspec.msgpack.Decoder(Up), self._heard, self._left)

@@ -6,7 +6,8 @@
         result = sampan.invoke("web", b"hello", log=True)
 
 A method is a description of a call (`calls`, `invoking`, `extensions`); `exchange` signs it, decides on repeating
-it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`.
+it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`
+and, of custom domains, in `domain_shapes`.
 """
 
 from sampan.sdk.client import AsyncClient, Client
@@ -32,7 +33,7 @@ from sampan.sdk.errors import (
 from sampan.sdk.exchange import Retries, Timeouts
 from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
 from sampan.sdk.invoking import HttpReply, Invocation
-from sampan.wire import shapes
+from sampan.wire import domain_shapes, shapes
 
 __all__ = [
     "AlreadyExists",
@@ -62,5 +63,6 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "UnsafeCredentials",
+    "domain_shapes",
     "shapes",
 ]

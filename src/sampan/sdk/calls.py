@@ -13,7 +13,7 @@ import msgspec
 from sampan.sdk.errors import UnexpectedAnswer
 from sampan.sdk.exchange import Call, Reply
 from sampan.sdk.methods import Page
-from sampan.wire import shapes
+from sampan.wire import domain_shapes, shapes
 from sampan.wire.operations import OPERATIONS, PREFIX
 
 T = TypeVar("T")
@@ -177,6 +177,40 @@ def list_triggers(token: str, name: str, page_size: int = 100) -> Call[Page[shap
     """All triggers of a function."""
     return _page(
         at("ListTriggers", name, limit=page_size, nextToken=token), shapes.Triggers, lambda page: page.triggers
+    )
+
+
+# ── custom domains ────────────────────────────────────────────────────────────────────────────────────
+
+
+def create_domain(domain: domain_shapes.CreateCustomDomainInput) -> Call[domain_shapes.CustomDomain]:
+    """Let functions answer at a host of your own."""
+    return _json(at("CreateCustomDomain"), domain_shapes.CustomDomain, domain)
+
+
+def get_domain(domain: str) -> Call[domain_shapes.CustomDomain]:
+    """One domain. The private key of its certificate is left out."""
+    return _json(at("GetCustomDomain", domain), domain_shapes.CustomDomain)
+
+
+def update_domain(domain: str, changes: domain_shapes.UpdateCustomDomainInput) -> Call[domain_shapes.CustomDomain]:
+    """Change what `changes` names; its routes replace all that there were."""
+    return _json(at("UpdateCustomDomain", domain), domain_shapes.CustomDomain, changes)
+
+
+def delete_domain(domain: str) -> Call[None]:
+    """Delete a domain; its functions stay."""
+    return _none(at("DeleteCustomDomain", domain))
+
+
+def list_domains(
+    token: str, prefix: str | None = None, page_size: int = 100
+) -> Call[Page[domain_shapes.CustomDomain]]:
+    """All domains whose name begins with `prefix`."""
+    return _page(
+        at("ListCustomDomains", prefix=prefix, limit=page_size, nextToken=token),
+        domain_shapes.CustomDomains,
+        lambda page: page.custom_domains,
     )
 
 

@@ -46,6 +46,12 @@ class Operations:
     delete_trigger = Method(calls.delete_trigger)
     list_triggers = Listing(calls.list_triggers)
 
+    create_domain = Method(calls.create_domain)
+    get_domain = Method(calls.get_domain)
+    update_domain = Method(calls.update_domain)
+    delete_domain = Method(calls.delete_domain)
+    list_domains = Listing(calls.list_domains)
+
     put_concurrency = Method(calls.put_concurrency)
     get_concurrency = Method(calls.get_concurrency)
     delete_concurrency = Method(calls.delete_concurrency)

@@ -63,6 +63,7 @@ def defaults(settings: Settings) -> Defaults:
     return Defaults(
         account=settings.platform.account,
         region=settings.platform.region,
+        domain=settings.gateway.domain,
         keepalive=settings.scheduler.keepalive,
         freeze_delay=settings.scheduler.freeze_delay,
         queue_wait=settings.gateway.queue_wait,
@@ -105,7 +106,14 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             settings.scheduler.start_timeout,
             settings.scheduler.drain_grace,
         )
-        rollouts = Rollouts(catalog, catalog.changes.subscribe(), engine.images, scheduler, gateways.route_changed)
+        rollouts = Rollouts(
+            catalog,
+            catalog.changes.subscribe(),
+            engine.images,
+            scheduler,
+            gateways.route_changed,
+            gateways.domain_changed,
+        )
         operations = Operations(settings, engine, scheduler)
         api = app(catalog, scheduler, rollouts, operations, operations, settings)
         await rollouts.load()

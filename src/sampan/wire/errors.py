@@ -23,6 +23,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.LimitExceeded: (400, "LimitExceededError"),
     e.MissingHeader: (400, "MissingRequiredHeader"),
     e.MethodNotAllowed: (405, "MethodNotAllowed"),  # (ours)
+    e.RouteMethodNotAllowed: (405, "MethodNotAllowed"),  # (ours)
     # what was named is not there
     e.NotFound: (404, "ResourceNotFound"),  # (ours)
     e.FunctionNotFound: (404, "FunctionNotFound"),
@@ -31,14 +32,18 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.TriggerNotFound: (404, "TriggerNotFound"),
     e.InstanceNotFound: (404, "InstanceNotFound"),  # (ours)
     e.ConcurrencyConfigNotFound: (404, "OnDemandConfigNotFound"),
+    e.DomainNotFound: (404, "DomainNameNotFound"),
+    e.DomainRouteNotFound: (404, "DomainRouteNotFound"),
     e.RouteNotFound: (404, "DomainRouteNotFound"),
     # it is there, and that is in the way
     e.AlreadyExists: (409, "AlreadyExists"),  # (ours)
     e.FunctionAlreadyExists: (409, "FunctionAlreadyExists"),
     e.AliasAlreadyExists: (409, "AliasAlreadyExists"),
     e.TriggerAlreadyExists: (409, "TriggerAlreadyExists"),
+    e.DomainAlreadyExists: (409, "DomainNameAlreadyExists"),
     e.Conflict: (409, "Conflict"),  # (ours)
     e.ConcurrentUpdate: (409, "ConcurrentUpdateError"),
+    e.DomainRoutesHere: (409, "DomainRoutesHere"),  # (ours)
     e.FunctionNotActive: (409, "FunctionNotActive"),  # (ours)
     e.NothingToPublish: (409, "NothingToPublish"),  # (ours)
     e.ScalingConfigClash: (409, "ProvisionConfigExist"),
@@ -50,6 +55,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.SignatureMismatch: (403, "SignatureNotMatch"),
     e.RequestTimeSkewed: (403, "RequestTimeTooSkewed"),
     e.NonceReplayed: (403, "SignatureNonceUsed"),  # (ours)
+    e.ProtocolNotServed: (403, "AccessDenied"),
     e.InvocationDisabled: (403, "AccessDenied"),
     # a limit, the function, the platform
     e.Throttled: (429, "ResourceExhausted"),
