@@ -72,6 +72,16 @@ class Gateway(msgspec.Struct, frozen=True):
         150.0
     )
     queue_length: Annotated[int, Meta(description="Requests that may wait per function.", ge=1)] = 1000
+    queue_total: Annotated[int, Meta(description="Requests that may wait in all, per gateway process.", ge=1)] = (
+        10000
+    )
+    function_rate: Annotated[
+        float, Meta(description="Requests per second of one function; 0: no limit. Its tag sampan:rate overrules.")
+    ] = 0.0
+    account_rate: Annotated[float, Meta(description="Requests per second of all functions; 0: no limit.")] = 0.0
+    account_concurrency: Annotated[
+        int, Meta(description="Requests under way of all functions, waiting ones included; 0: no limit.")
+    ] = 0
     drain: Annotated[float, Meta(description="Seconds in-flight requests are given after SIGTERM.")] = 30.0
 
 

@@ -1,12 +1,13 @@
 """What ought to run and where calls go: what the scheduler and the gateways need of a function. Pure."""
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
 from sampan.catalog.configuration import Configuration
 from sampan.catalog.records import Alias, Function, Revision
-from sampan.catalog.rules import certificate
+from sampan.catalog.rules import RATE_TAG, certificate
 from sampan.link.messages import FunctionRoute, ServedVersion
 from sampan.model.image import RegistryAuth
 from sampan.model.names import LATEST, VersionKey, version_key
@@ -167,7 +168,14 @@ def route(function: Function, defaults: Defaults) -> FunctionRoute:
             )
             for trigger in function.triggers.values()
         ),
+        rate=rate(function.tags),
     )
+
+
+def rate(tags: Mapping[str, str]) -> float | None:
+    """Requests per second that a function's tags allow; None: they say nothing."""
+    given = tags.get(RATE_TAG)
+    return None if given is None else float(given)
 
 
 def _auth(given: RegistryConfig | None) -> RegistryAuth | None:

@@ -24,6 +24,9 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
 AUTH_TYPES = ("anonymous", "function")
 FUNCTION_RESOURCE = ("ALIYUN::FC::FUNCTION", "function")
 MAX_TAGS = 20
+RATE_TAG = "sampan:rate"
+"""The tag that bounds a function's requests per second. FC has no such limit of a function's own."""
+_RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 MAX_TAG_KEYS = 50
 
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -160,6 +163,8 @@ def tags(given: Iterable[Tag]) -> dict[str, str]:
             raise InvalidArgument("Tag.Key", key[:80], allowed)
         if len(value) > 128 or _has_url(value):
             raise InvalidArgument("Tag.Value", value[:140], "at most 128 characters, without http:// or https://")
+        if key == RATE_TAG and (not _RATE.fullmatch(value) or float(value) == 0):
+            raise InvalidArgument(f"Tag {RATE_TAG}", value, "requests per second, a number above 0")
     return found
 
 

@@ -84,11 +84,17 @@ class Leases:
     """All leases of one gateway. `send` says something to control; `connected`: would it hear?"""
 
     def __init__(
-        self, send: Callable[[Up], None], connected: Callable[[], bool], queue_length: int, header_limit: int
+        self,
+        send: Callable[[Up], None],
+        connected: Callable[[], bool],
+        queue_length: int,
+        header_limit: int,
+        queue_total: int = 1 << 30,
     ) -> None:
-        """queue_length: requests that may wait per function."""
+        """queue_length: requests that may wait per function; queue_total: in all."""
         self._send, self._connected = send, connected
-        self._queue_length, self._header_limit = queue_length, header_limit
+        self._queue_length, self._queue_total, self._header_limit = queue_length, queue_total, header_limit
+        self._waiting_all = 0
         self._loop = asyncio.get_running_loop()
         self._heads = answer_heads()
         self._instances: dict[InstanceId, Instance] = {}
@@ -115,11 +121,16 @@ class Leases:
         loop = self._loop
         function = version.function
         if self._waiting.get(function, 0) >= self._queue_length:
-            raise Throttled(f"{self._queue_length} requests wait for function '{function}' already")
+            raise Throttled(
+                f"{self._queue_length} requests wait for function '{function}' already (gateway.queue_length)"
+            )
+        if self._waiting_all >= self._queue_total:
+            raise NoCapacity(f"{self._queue_total} requests wait already (gateway.queue_total)")
         pool = self._pool(version.key)
         waiter: asyncio.Future[Slot] = loop.create_future()
         pool.waiters[waiter] = time.time_ns()
         self._waiting[function] = self._waiting.get(function, 0) + 1
+        self._waiting_all += 1
         self._say(version.key)
         timer = loop.call_at(deadline, _expire, waiter, version)
         try:
@@ -132,6 +143,7 @@ class Leases:
             timer.cancel()
             if pool.waiters.pop(waiter, None) is not None:
                 self._say(version.key)
+            self._waiting_all -= 1
             self._waiting[function] -= 1
             if not self._waiting[function]:
                 del self._waiting[function]

@@ -1,36 +1,41 @@
-"""May this invocation run at all? Answered from the route alone, before anything is waited for."""
+"""May this invocation run at all? Answered from the route and the quotas, before anything is waited for."""
 
+from sampan.gateway.tally import Tallies, Tally
 from sampan.link.messages import FunctionRoute
 from sampan.model.errors import FunctionNotActive, InvocationDisabled, Throttled
+from sampan.settings import Gateway as Settings
 
 ACTIVE = "Active"
+_ACCOUNT = "account"
 
 
 class Counted:
-    """One invocation of a function whose concurrency is reserved, until its `end`."""
+    """One invocation that counts towards quotas, until its `end`."""
 
-    __slots__ = ("_function", "_running")
+    __slots__ = ("_tallies",)
 
-    def __init__(self, running: dict[str, int], function: str) -> None:
-        self._running, self._function = running, function
-        running[function] = running.get(function, 0) + 1
+    def __init__(self, tallies: list[Tally]) -> None:
+        self._tallies = tallies
 
     def end(self) -> None:
-        left = self._running[self._function] - 1
-        if left:
-            self._running[self._function] = left
-        else:
-            del self._running[self._function]
+        for tally in self._tallies:
+            tally.leave()
 
 
 class Limits:
-    """Counts invocations, waiting ones included, of functions that reserve concurrency; exact per gateway."""
+    """Quotas on requests: under way (waiting ones included) and per second, of a function and of the account.
 
-    def __init__(self) -> None:
-        self._running: dict[str, int] = {}
+    Source: function-compute-api.md §3: 429 `ResourceExhausted` for a limit of the caller's own.
+    """
+
+    def __init__(self, settings: Settings, tallies: Tallies) -> None:
+        self._tallies = tallies
+        self._most, self._rate = settings.account_concurrency, settings.account_rate
+        self._function_rate = settings.function_rate
+        self._none = not (self._most or self._rate or self._function_rate)
 
     def admit(self, route: FunctionRoute) -> Counted | None:
-        """To be ended with the invocation; None: it is not counted.
+        """To be ended with the invocation; None: nothing bounds it.
 
         Raises: InvocationDisabled, FunctionNotActive, Throttled.
         """
@@ -38,9 +43,42 @@ class Limits:
             raise InvocationDisabled(route.function, route.disabled)
         if route.state != ACTIVE:
             raise FunctionNotActive(route.function, route.state, route.reason)
-        limit = route.reserved_concurrency
-        if limit is None:
+        if self._none and route.reserved_concurrency is None and route.rate is None:
             return None
-        if self._running.get(route.function, 0) >= limit:
-            raise Throttled(f"reserved concurrency ({limit}) of function '{route.function}' is reached")
-        return Counted(self._running, route.function)
+        return self._count(route)
+
+    def _count(self, route: FunctionRoute) -> Counted:
+        function, reserved = route.function, route.reserved_concurrency
+        rate = self._function_rate if route.rate is None else route.rate
+        entered: list[Tally] = []
+        try:
+            if reserved is not None:
+                self._enter(entered, f"{function} under way", reserved, "reserved concurrency", function)
+            if self._most:
+                self._enter(entered, f"{_ACCOUNT} under way", self._most, "concurrency", "")
+            if rate:
+                self._spend(function, rate, f"function '{function}'")
+            if self._rate:
+                try:
+                    self._spend(_ACCOUNT, self._rate, "the account")
+                except Throttled:
+                    if rate:
+                        self._tallies(f"{function} a second").refund(rate)
+                    raise
+        except Throttled:
+            for tally in entered:
+                tally.leave()
+            raise
+        return Counted(entered)
+
+    def _enter(self, entered: list[Tally], quota: str, limit: int, name: str, function: str) -> None:
+        tally = self._tallies(quota)
+        if not tally.enter(limit):
+            whose = f"function '{function}'" if function else "the account"
+            raise Throttled(f"{name} ({limit}) of {whose} is reached")
+        entered.append(tally)
+
+    def _spend(self, owner: str, rate: float, whose: str) -> None:
+        wait = self._tallies(f"{owner} a second").spend(rate)
+        if wait:
+            raise Throttled(f"request rate ({rate:g} per second) of {whose} is reached", wait)

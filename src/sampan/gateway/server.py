@@ -17,6 +17,7 @@ from sampan.gateway.limits import Limits
 from sampan.gateway.protocol import TAKES, ClientConnection
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
+from sampan.gateway.tally import Tallies, alone
 from sampan.gateway.upstream import Upstream
 
 BACKLOG = 2048  # connections the kernel holds for us; it cuts this to net.core.somaxconn
@@ -35,10 +36,12 @@ class Gateway:
         name: str,
         extra_listen: tuple[str, ...] = (),
         listeners: Sequence[socket.socket] = (),
+        tallies: Tallies | None = None,
     ) -> None:
         """extra_listen: further `host:port` to listen on, or a host, for the port of the settings.
 
         listeners: sockets that listen already; with these, no address of the settings is bound.
+        tallies: shared with the other gateways; None: there is no other.
         """
         self._settings = limits
         self._extra = extra_listen
@@ -52,10 +55,16 @@ class Gateway:
         self.control = Control(control_socket, name)
         self.routes = RouteTable(limits.domain)
         self.leases = Leases(
-            self.control.send, lambda: self.control.connected, limits.queue_length, limits.max_response_header
+            self.control.send,
+            lambda: self.control.connected,
+            limits.queue_length,
+            limits.max_response_header,
+            limits.queue_total,
         )
         forward = Forward(Upstream(str(api_socket), API_HEADERS), Clock(), limits.idle_timeout, limits.max_event)
-        invoke = Invoke(self.routes, Limits(), self.leases, forward, self.control, limits.max_event)
+        invoke = Invoke(
+            self.routes, Limits(limits, tallies or alone()), self.leases, forward, self.control, limits.max_event
+        )
         self.serve: Callable[[Exchange], Coroutine[object, object, None]] = invoke.serve
 
     @property

@@ -103,6 +103,7 @@ class FunctionRoute(msgspec.Struct, frozen=True):
     versions: tuple[ServedVersion, ...]
     qualifiers: dict[str, tuple[tuple[float, VersionKey], ...]]  # "LATEST", ids and aliases → (weight, version)
     triggers: tuple[HttpTrigger, ...]
+    rate: float | None = None  # requests per second; None: as the settings say
 
 
 class Routes(_Message, frozen=True):

@@ -5,6 +5,7 @@ import signal
 import socket
 from contextlib import suppress
 
+from sampan.gateway import tally
 from sampan.gateway.server import Gateway
 from sampan.serve import role
 from sampan.serve.layout import Layout
@@ -18,7 +19,12 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
     role.become(name, settings, unprivileged=True)
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
-        gateway = Gateway(settings.gateway, layout.link_socket, layout.api_socket, name, listeners=listeners)
+        tallies = None
+        if settings.gateway.processes > 1:
+            tallies = tally.shared(layout.gateway_run, int(name.rpartition("-")[2]) - 1)
+        gateway = Gateway(
+            settings.gateway, layout.link_socket, layout.api_socket, name, listeners=listeners, tallies=tallies
+        )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())
         with suppress(asyncio.CancelledError):

@@ -31,6 +31,7 @@ class Layout:
         self.engine_socket = self.run / "sandboxd" / "engine.sock"
         self.control_run = self.run / "control"
         self.link_socket = self.run / "control" / "link.sock"
+        self.gateway_run = self.run / "gateways"
         self.api_socket = self.run / "control" / "api.sock"
 
     def make(self, uid: int, gid: int) -> None:
@@ -43,7 +44,7 @@ class Layout:
             directory.chmod(0o711)
         self.logs.mkdir(exist_ok=True)
         self.logs.chmod(0o750)
-        for directory in (self.database.parent, self.registry_root, self.control_run):
+        for directory in (self.database.parent, self.registry_root, self.control_run, self.gateway_run):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)
             os.chown(directory, uid, gid)
