@@ -1,8 +1,8 @@
 """Counts that quotas are held against: requests under way, and the time a rate has been used up to.
 
 A gateway that is alone counts in its own memory. Several count in files they share, one per quota, each change
-under the file's lock: so a quota is exact whichever gateway a request comes to. What a gateway that died had counted
-is forgotten by the one that takes its place.
+under the file's lock: so a quota is exact whichever gateway a request comes to. What a gateway that died had
+counted is forgotten by the one that takes its place.
 """
 
 import fcntl
