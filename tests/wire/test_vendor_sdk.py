@@ -317,7 +317,7 @@ def test_triggers(web):
     ("code", "kind", "config"),
     [
         ("NotSupported", "timer", "{}"),
-        ("NotSupported", "http", '{"methods":["GET"],"authType":"jwt"}'),
+        ("InvalidArgument", "http", '{"methods":["GET"],"authType":"jwt"}'),
         ("InvalidArgument", "http", '{"methods":["FETCH"]}'),
         ("InvalidArgument", "http", "no json"),
         ("InvalidArgument", "http", '{"methods":"GET"}'),

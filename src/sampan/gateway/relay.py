@@ -192,6 +192,8 @@ class Relay(Underway):
         if self._clock is not None:
             parts.append(self._clock.line())
             parts.append(b"X-Fc-Request-Id: %b\r\n" % self.exchange.request.encode())
+            if self.exchange.cors is not None:
+                parts.append(self.exchange.cors.lines(self.exchange.origin, connection.headers))
         return b"".join(parts)
 
 

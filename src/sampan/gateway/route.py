@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from itertools import accumulate
 from urllib.parse import parse_qsl, unquote
 
+from sampan.gateway import cors, guards
 from sampan.gateway.container import EVENT_CALL, HTTP_CALL, container_headers
+from sampan.gateway.cors import Policy
+from sampan.gateway.guards import Guard
 from sampan.link.messages import DomainChanged, FunctionRoute, RouteChanged, Routes, ServedVersion
 from sampan.model.access import AccessKey
 from sampan.model.domain import Domain
 from sampan.model.errors import AliasNotFound, FunctionNotFound, RouteNotFound, VersionNotFound
 from sampan.model.names import LATEST, VERSION_ID
-from sampan.model.trigger import HttpTrigger
+from sampan.model.trigger import AuthType, HttpTrigger
 
+METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")  # allowed where a domain's CORS rules name none
 API_PATHS = (b"/2023-03-30/", b"/sampan/")
 HEALTH_PATH = b"/healthz"
 _BY_PATH = b"/fn/"
@@ -46,6 +50,8 @@ class Endpoint:
     served: tuple[Served, ...]
     bounds: tuple[float, ...]  # running sums of the weights
     trigger: HttpTrigger | None
+    guard: Guard | None = None  # of the trigger's auth type, where that is neither anonymous nor function
+    cors: Policy | None = None
 
     def pick(self) -> Served:
         """The version for this request; an alias with several is drawn by weight. Raises: VersionNotFound."""
@@ -88,6 +94,18 @@ Target = HttpTarget | EventTarget | ApiTarget | HealthTarget
 _API, _HEALTH = ApiTarget(), HealthTarget()
 
 
+@dataclass(slots=True, frozen=True)
+class DomainRules:
+    """What a custom domain asks of callers, ready to be used."""
+
+    guard: Guard | None
+    cors: Policy | None
+
+    @classmethod
+    def of(cls, domain: Domain) -> "DomainRules":
+        return cls(guards.prepare(domain.auth, domain.check), cors.prepare(domain.cors, METHODS))
+
+
 class RouteTable:
     """All routes that control has told, ready to be looked up."""
 
@@ -100,6 +118,19 @@ class RouteTable:
         self._hosts: dict[bytes, Endpoint] = {}
         self._keys: dict[str, AccessKey] = {}
         self._domains: dict[str, Domain] = {}
+        self._rules: dict[str, DomainRules] = {}
+
+    def guard_of(self, endpoint: Endpoint, domain: Domain | None) -> Guard | None:
+        """Who checks a call: the domain, where it has an auth type of its own, else the trigger."""
+        if domain is None or domain.auth is AuthType.ANONYMOUS:
+            return endpoint.guard
+        return self._rules[domain.name].guard
+
+    def cors_of(self, endpoint: Endpoint, domain: Domain | None) -> Policy | None:
+        """The domain's rules for other pages, else the trigger's."""
+        if domain is None or domain.cors is None:
+            return endpoint.cors
+        return self._rules[domain.name].cors
 
     def key(self, id_: str) -> AccessKey | None:
         return self._keys.get(id_)
@@ -111,6 +142,7 @@ class RouteTable:
         self._account, self._region = routes.account, routes.region
         self._keys = {key.id: key for key in routes.keys}
         self._domains = {domain.name: domain for domain in routes.domains}
+        self._rules = {name: DomainRules.of(domain) for name, domain in self._domains.items()}
         self._functions = {route.function: route for route in routes.functions}
         self._endpoints = {name: self._endpoints_of(route) for name, route in self._functions.items()}
         self._index()
@@ -127,8 +159,10 @@ class RouteTable:
     def change_domain(self, change: DomainChanged) -> None:
         if change.domain is None:
             self._domains.pop(change.name, None)
+            self._rules.pop(change.name, None)
         else:
             self._domains[change.name] = change.domain
+            self._rules[change.name] = DomainRules.of(change.domain)
         self._hosts = {}
 
     def resolve(self, method: bytes, host: bytes, target: bytes) -> Target:
@@ -186,13 +220,16 @@ class RouteTable:
         triggers = {trigger.qualifier or LATEST: trigger for trigger in route.triggers}
         made: dict[str, Endpoint] = {}
         for qualifier, choices in ({LATEST: ()} | route.qualifiers).items():  # LATEST: before it is active, too
+            trigger = triggers.get(qualifier)
             there = [(weight, versions[key]) for weight, key in choices if key in versions and weight > 0]
             made[qualifier] = Endpoint(
                 route,
                 qualifier,
                 tuple(self._serve(version, qualifier) for _, version in there),
                 tuple(accumulate(weight for weight, _ in there)),
-                triggers.get(qualifier),
+                trigger,
+                guards.prepare(trigger.auth, trigger.check) if trigger is not None else None,
+                cors.prepare(trigger.cors, trigger.methods) if trigger is not None else None,
             )
         return made
 

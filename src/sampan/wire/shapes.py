@@ -285,6 +285,9 @@ class HttpTriggerConfig(Shape, frozen=True):
     disable_url_internet: bool | None = msgspec.field(default=None, name="disableURLInternet")
     cors_config: CorsConfig | None = None
 
+    def __repr__(self) -> str:
+        return f"HttpTriggerConfig(methods={self.methods!r}, auth_type={self.auth_type!r}, auth_config=…)"
+
 
 class HttpTriggerUrls(Shape, frozen=True):
     url_internet: str | None = None
