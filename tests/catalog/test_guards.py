@@ -2,13 +2,15 @@
 
 import json
 
+import msgspec
 import pytest
 
 from sampan.catalog.guards import cors, guard
 from sampan.catalog.rules import http_trigger
 from sampan.model.errors import FieldNotSupported, InvalidArgument
-from sampan.model.trigger import AuthType, Basic, Bearer, ClaimPass, Cors, Jwt, TokenLookup
-from sampan.wire.shapes import CorsConfig, HttpTriggerConfig
+from sampan.model.trigger import AuthType, Basic, Bearer, ClaimPass, Cors, HttpTrigger, Jwt, TokenLookup
+from sampan.wire.shapes import CorsConfig, CreateTriggerInput, HttpTriggerConfig
+from tests.catalog.making import active
 from tests.wire.keys import issuer
 
 SECRET = "t0p-s3cret-" * 4
@@ -264,3 +266,15 @@ def test_a_trigger_keeps_what_it_was_given():
     given = HttpTriggerConfig(methods=("GET",), auth_type="jwt", auth_config=config, cors_config=rules)
     kept = http_trigger(given)
     assert (kept.auth_type, kept.auth_config, kept.cors_config) == ("jwt", config, rules)
+
+
+async def test_gateways_are_told_what_callers_are_checked_against(catalog):
+    await active(catalog)
+    text = {"methods": ["GET"], "authType": "jwt", "authConfig": json.dumps({"jwks": JWKS})}
+    text["corsConfig"] = {"allowOrigins": ["https://app.example.org"]}
+    given = CreateTriggerInput(trigger_name="http", trigger_type="http", trigger_config=json.dumps(text))
+    await catalog.triggers.create("web", given)
+    (trigger,) = (await catalog.route("web")).triggers
+    assert (trigger.auth, trigger.check) == (AuthType.JWT, jwt())
+    assert trigger.cors == Cors(origins=("https://app.example.org",))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(trigger), type=HttpTrigger) == trigger

@@ -31,7 +31,7 @@ class Policy:
         """methods: of the trigger; they are allowed where the rules name none."""
         self._everyone = "*" in cors.origins
         self._https = "https://*" in cors.origins
-        self._origins = frozenset(origin.encode() for origin in cors.origins)
+        self._origins = frozenset(origin.encode() for origin in cors.origins if "*" not in origin)
         named = [method for method in cors.methods or methods if method != "OPTIONS"]
         self._methods = frozenset(method.encode() for method in named)
         self._any_header = "*" in cors.headers
