@@ -159,7 +159,7 @@ def test_a_functions_life_from_deploy_to_rm(environment: dict[str, str]) -> None
     assert told("deploy", "web", *checked, stdin=tokens)["authType"] == "bearer"
     assert told("deploy", "web", "--timeout", "9")["authType"] == "bearer"
     assert "t0ken" not in sampan("describe", "web") + sampan("describe", "web", "-o", "json")
-    assert "allowOrigins" in sampan("deploy", "web", "--cors", "https://*.example.org", code=Code.USAGE)
+    assert "allowOrigins" in sampan("deploy", "web", "--cors", "https://*.example.org", code=Code.FAILED)
     assert "web" in sampan("ls")
     sampan("publish", "web", "-m", "first")
     sampan("deploy", "web", "--image", "localhost:5000/web:2")

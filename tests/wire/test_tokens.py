@@ -2,6 +2,8 @@
 
 import hmac
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -202,3 +204,20 @@ def test_what_only_a_signer_needs_goes_no_further() -> None:
     kept = json.loads(public_part(given))
     assert kept == {"keys": [issuer("P-256").named("a"), issuer("oct").named("b")]}
     assert read_keys(kept, "jwks").claims(issuer("oct").sign("HS256", kid="b").encode())
+
+
+_LATER = """
+import json, sys
+import sampan.wire.tokens as tokens
+before = set(sys.modules)
+for jwk, token in json.load(sys.stdin):
+    assert tokens.read_keys({"keys": [jwk]}, "jwks").claims(token.encode())
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_imported_once_privileges_are_dropped() -> None:
+    """Source: ADR 5."""
+    pairs = [(issuer(kind).jwk, issuer(kind).sign(algorithm)) for kind, algorithm in PAIRS]
+    run = subprocess.run([sys.executable, "-c", _LATER], input=json.dumps(pairs), capture_output=True, text=True)
+    assert (run.stdout.strip(), run.stderr, run.returncode) == ("", "", 0)
