@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 
 from sampan.gateway.exchange import Exchange
+from sampan.gateway.paths import Paths
 from sampan.model.errors import Denied, PasswordRefused, TokenRefused
 from sampan.model.trigger import AuthType, Basic, Bearer, Check, ClaimPass, Jwt, TokenLookup
 from sampan.wire.tokens import read_keys
@@ -98,7 +99,7 @@ class TokenGuard:
         self._keys = read_keys(msgspec.json.decode(check.jwks), "jwks")
         self._lookups = check.lookups
         self._missing = " and ".join(f"{one.place} {one.name}" for one in check.lookups)
-        self._paths = _Paths(check.paths, check.only_paths)
+        self._paths = Paths(check.paths, check.only_paths)
         self._headers = tuple(claim for claim in check.claims if claim.place == "header")
         self._query = tuple(claim for claim in check.claims if claim.place == "query")
         self._header_names = frozenset(_plain(claim.name.encode()) for claim in self._headers)
@@ -137,7 +138,7 @@ class TokenGuard:
         exchange.connection_names = frozenset(n for n in exchange.connection_names if _plain(n) not in names)
 
     def _tell_query(self, path: bytes, claims: dict[str, Any]) -> bytes:
-        plain, _, query = path.partition(b"?")
+        plain, _, query = path.partition(b"#")[0].partition(b"?")
         parts = [part for part in query.split(b"&") if part and not self._claimed(part)]
         parts += [pair for claim in self._query if (pair := _pair(claim, claims)) is not None]
         return plain + b"?" + b"&".join(parts) if parts else plain
@@ -148,33 +149,6 @@ class TokenGuard:
         raw = (unquote_to_bytes(one.partition(b"=")[0].replace(b"+", b" ")) for one in part.split(b";"))
         names = {name.lower() for name in raw} | {one.partition(b"=")[0] for one in decoded.split(b";")}
         return any(name.partition(b"[")[0].strip() in self._query_names for name in names)
-
-
-class _Paths:
-    """Which paths need no token. A path that could be read in two ways does."""
-
-    def __init__(self, paths: tuple[str, ...], only: bool) -> None:
-        """only: these paths alone are checked; otherwise all others are."""
-        encoded = [path.encode() for path in paths]
-        self._whole = frozenset(unquote_to_bytes(path) for path in encoded if not path.endswith(b"*"))
-        self._begins = tuple(unquote_to_bytes(path[:-1]) for path in encoded if path.endswith(b"*"))
-        self._only = only
-
-    def exempt(self, path: bytes) -> bool:
-        if not self._whole and not self._begins:
-            return False
-        decoded = unquote_to_bytes(path)
-        if _ambiguous(decoded):
-            return False
-        found = decoded in self._whole or decoded.startswith(self._begins)
-        return found is not self._only
-
-
-def _ambiguous(decoded: bytes) -> bool:
-    """Encoded twice, with `.`, `..`, empty segments, parameters or backslashes, which servers read differently."""
-    if any(byte in decoded for byte in (b"%", b"\\", b"//", b";", b"\0")):
-        return True
-    return any(segment in (b".", b"..") for segment in decoded.split(b"/"))
 
 
 async def _find(exchange: Exchange, path: bytes, lookup: TokenLookup) -> bytes:

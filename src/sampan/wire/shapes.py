@@ -262,6 +262,9 @@ class UpdateTriggerInput(Shape, frozen=True):
     description: str | None = None
     invocation_role: str | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(qualifier={self.qualifier!r}, trigger_config=…)"  # may hold passwords
+
 
 class CreateTriggerInput(UpdateTriggerInput, frozen=True):
     trigger_name: str | None = None
@@ -308,6 +311,9 @@ class Trigger(Shape, frozen=True):
     invocation_role: str | None = None
     source_arn: str | None = None
     http_trigger: HttpTriggerUrls | None = None
+
+    def __repr__(self) -> str:
+        return f"Trigger(trigger_name={self.trigger_name!r}, qualifier={self.qualifier!r}, trigger_config=…)"
 
 
 class Triggers(Shape, frozen=True):
