@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.gateway.cors import ANYBODY, Policy, prepare
@@ -206,6 +206,7 @@ async def test_a_domains_own_rules_count_before_the_triggers(stage: MakeStage) -
 ORIGINS = st.sampled_from(("*", "https://*", APP, OTHER, "http://localhost:3000"))
 
 
+@settings(deadline=None)
 @given(
     st.lists(ORIGINS, min_size=1, unique=True),
     st.binary(max_size=40).filter(lambda raw: b"\r" not in raw and b"\n" not in raw) | ORIGINS.map(str.encode),

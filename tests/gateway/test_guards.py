@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.gateway.guards import Closed, prepare
@@ -218,6 +218,7 @@ SEGMENTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(SEGMENTS, max_size=6).map("/".join), st.booleans())
 def test_no_free_path_leads_to_a_bound_one(rest: str, only: bool) -> None:
     """However often a program decodes and in which way it resolves dots, slashes and parameters."""

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.model.errors import InvalidArgument, TokenRefused
@@ -150,11 +150,13 @@ def test_what_is_no_token_is_refused(token: str) -> None:
         refused(keys(issuer(kind).jwk), token)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_bytes_of_any_kind_are_refused_and_nothing_else(raw: bytes) -> None:
     refused(keys(issuer("oct").jwk), raw)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), st.text() | st.integers() | st.none() | st.lists(st.text())))
 def test_headers_of_any_kind_are_refused_and_nothing_else(header: dict[str, object]) -> None:
     refused(keys(issuer("oct").jwk), unsigned({"alg": "HS256"} | header, {"sub": "me"}, b"x"))
