@@ -101,6 +101,7 @@ async def test_the_next_place_is_tried_when_the_token_in_one_is_bad(stage: MakeS
     s, _ = await guarded(stage, jwt_check(lookups=(HEADER, TokenLookup("query", "t"))))
     assert (await s.call("GET", f"/?t={ME.sign('ES256')}", authorization="Bearer x")).status == 200
     assert (await s.call("GET", "/?t=x", authorization=bearing())).status == 200
+    assert (await s.call("GET", f"/?t={ME.sign('ES256')}&%74=x")).status == 403
 
 
 async def test_a_token_in_a_form_is_found_and_the_form_still_arrives(stage: MakeStage) -> None:
@@ -278,6 +279,19 @@ async def test_a_user_is_let_in_by_password(stage: MakeStage) -> None:
 
 
 # ── all of them ──
+
+
+@pytest.mark.parametrize("check", [jwt_check(), Basic((("me", "x"),)), Bearer((TOKEN,))])
+async def test_of_two_authorization_headers_none_counts(stage: MakeStage, check: Check) -> None:
+    """The function might take its caller from the other one."""
+    s, function = await guarded(stage, check)
+    good = {Jwt: bearing(), Basic: basic("me:x"), Bearer: f"Bearer {TOKEN}"}[type(check)]
+    for first, second in ((good, basic("root:x")), (basic("root:x"), good)):
+        client = await s.client()
+        lines = f"Authorization: {first}\r\nAuthorization: {second}\r\n"
+        client.send(f"GET / HTTP/1.1\r\nHost: web.localhost\r\n{lines}\r\n")
+        assert (await client.answer()).status in (401, 403)
+    assert not function.requests
 
 
 @pytest.mark.parametrize("check", [jwt_check(), Basic((("me", "x"),)), Bearer((TOKEN,))])

@@ -69,7 +69,7 @@ class BearerGuard:
     async def admit(self, exchange: Exchange, path: bytes) -> bytes:
         if not exchange.authorization:
             raise Denied("Authorization header is expected but missing")
-        scheme, _, token = exchange.authorization.partition(b" ")
+        scheme, _, token = _header(exchange, b"authorization").partition(b" ")
         if not _among(token.strip(), self._digests) or scheme.lower() != b"bearer":
             raise Denied("access denied due to invalid bearer token")
         return path
@@ -82,7 +82,7 @@ class PasswordGuard:
         self._digests = [_digest(f"{name}:{password}".encode()) for name, password in check.users]
 
     async def admit(self, exchange: Exchange, path: bytes) -> bytes:
-        scheme, _, given = exchange.authorization.partition(b" ")
+        scheme, _, given = _header(exchange, b"authorization").partition(b" ")
         try:
             pair = base64.b64decode(given.strip(), validate=True)
         except ValueError:
@@ -156,7 +156,7 @@ async def _find(exchange: Exchange, path: bytes, lookup: TokenLookup) -> bytes:
     name = lookup.name.encode()
     match lookup.place:
         case "header":
-            found = exchange.header(name.lower()) or b""
+            found = _header(exchange, name.lower())
         case "cookie":
             found = _cookie(exchange, name)
         case "query":
@@ -167,6 +167,12 @@ async def _find(exchange: Exchange, path: bytes, lookup: TokenLookup) -> bytes:
     if found[: len(prefix)].lower() != prefix.lower():
         return b""
     return found[len(prefix) :].strip()
+
+
+def _header(exchange: Exchange, name: bytes) -> bytes:
+    """Its value; b"" where there are several: the function might read another one than we."""
+    found = [value for lower, _, value in exchange.headers if lower == name]
+    return found[0] if len(found) == 1 else b""
 
 
 def _cookie(exchange: Exchange, name: bytes) -> bytes:
@@ -180,12 +186,13 @@ def _cookie(exchange: Exchange, name: bytes) -> bytes:
 
 
 def _field(query: bytes, name: bytes) -> bytes:
-    """A field's first value in a query or a form."""
+    """A field's value in a query or a form; b"" where there are several, as with headers."""
+    found: list[bytes] = []
     for part in query.split(b"&"):
         given, _, value = part.partition(b"=")
         if unquote_to_bytes(given.replace(b"+", b" ")) == name:
-            return unquote_to_bytes(value.replace(b"+", b" "))
-    return b""
+            found.append(unquote_to_bytes(value.replace(b"+", b" ")))
+    return found[0] if len(found) == 1 else b""
 
 
 async def _form(exchange: Exchange) -> bytes:
