@@ -135,13 +135,13 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_a_functions_life_from_deploy_to_rm(environment: dict[str, str]) -> None:
-    def sampan(*arguments: str, code: int = Code.OK) -> str:
-        result = CliRunner().invoke(app, list(arguments), env=environment)
+    def sampan(*arguments: str, code: int = Code.OK, stdin: str = "") -> str:
+        result = CliRunner().invoke(app, list(arguments), stdin, env=environment)
         assert result.exit_code == code, (arguments, result.output, result.exception)
         return result.stdout if code == Code.OK else result.stderr
 
-    def told(*arguments: str) -> dict[str, object]:
-        shown = json.loads(sampan(*arguments, "-o", "json"))
+    def told(*arguments: str, stdin: str = "") -> dict[str, object]:
+        shown = json.loads(sampan(*arguments, "-o", "json", stdin=stdin))
         assert isinstance(shown, dict)
         return shown
 
@@ -154,6 +154,12 @@ def test_a_functions_life_from_deploy_to_rm(environment: dict[str, str]) -> None
     assert (
         told("deploy", "web", "--memory", "1024", "-e", "B=2", "--public", "--no-init")["authType"] == "anonymous"
     )
+    tokens = '{"tokens": [{"tokenData": "%s"}]}' % ("t0ken-" * 6)
+    checked = ("--auth", "bearer", "--auth-config", "-", "--cors", "https://app.example.org")
+    assert told("deploy", "web", *checked, stdin=tokens)["authType"] == "bearer"
+    assert told("deploy", "web", "--timeout", "9")["authType"] == "bearer"
+    assert "t0ken" not in sampan("describe", "web") + sampan("describe", "web", "-o", "json")
+    assert "allowOrigins" in sampan("deploy", "web", "--cors", "https://*.example.org", code=Code.FAILED)
     assert "web" in sampan("ls")
     sampan("publish", "web", "-m", "first")
     sampan("deploy", "web", "--image", "localhost:5000/web:2")

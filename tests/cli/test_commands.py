@@ -119,6 +119,93 @@ def test_deploying_again_changes_only_what_is_said(sampan: Run, server: Loopback
     }
 
 
+BEARER = {"tokens": [{"tokenData": "a" * 32}]}
+
+
+def test_auth_and_cors_change_the_trigger_and_keep_the_rest(sampan: Run, server: Loopback, tmp_path: Path) -> None:
+    config = tmp_path / "tokens.json"
+    config.write_text(json.dumps(BEARER, indent=2))
+    script_deploy(server, {}, exists=True, triggers=True)
+    origins = ("--cors", "https://a.org", "--cors", "http://localhost:3000")
+    result = sampan("deploy", "web", "--auth", "bearer", "--auth-config", str(config), *origins)
+    assert result.exit_code == 0, result.output
+    assert "callers with a bearer token" in result.stdout + result.stderr
+    assert "a" * 32 not in result.stdout + result.stderr
+    (trigger,) = server.requests("PUT", f"{WEB}/triggers/http")
+    sent = json.loads(trigger.json["triggerConfig"])
+    assert json.loads(sent.pop("authConfig")) == BEARER
+    assert sent == {
+        "methods": ["GET"],
+        "authType": "bearer",
+        "corsConfig": {"allowOrigins": ["https://a.org", "http://localhost:3000"], "allowHeaders": ["*"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ((), None),
+        (("--auth", "bearer"), None),
+        (("--no-cors",), {"authType": "bearer", "authConfig": json.dumps(BEARER)}),
+        (("--public",), {"authType": "anonymous", "corsConfig": {"allowOrigins": ["*"]}}),
+        (
+            ("--cors-config", "rules"),
+            {
+                "authType": "bearer",
+                "authConfig": json.dumps(BEARER),
+                "corsConfig": {"allowOrigins": ["x"], "maxAge": 1},
+            },
+        ),
+    ],
+)
+def test_what_is_not_said_about_callers_stays(
+    sampan: Run, server: Loopback, tmp_path: Path, options: tuple[str, ...], sent: dict[str, object] | None
+) -> None:
+    (tmp_path / "rules").write_text('{"allowOrigins": ["x"], "maxAge": 1}')
+    script_deploy(server, {}, exists=True, triggers=True)
+    there = {
+        "methods": ["GET"],
+        "authType": "bearer",
+        "authConfig": json.dumps(BEARER),
+        "corsConfig": {"allowOrigins": ["*"]},
+    }
+    server.script["GET", f"{WEB}/triggers"] = Answer(
+        200, {"triggers": [{**TRIGGER, "triggerConfig": json.dumps(there)}]}
+    )
+    result = sampan("deploy", "web", *[str(tmp_path / one) if one == "rules" else one for one in options])
+    assert result.exit_code == 0, result.output
+    changes = [json.loads(one.json["triggerConfig"]) for one in server.requests("PUT", f"{WEB}/triggers/http")]
+    assert changes == ([] if sent is None else [{"methods": ["GET"]} | sent])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--auth", "jwt"), "--auth-config"),
+        (("--auth", "oauth"), "jwt"),
+        (("--auth", "jwt", "--public"), "--public"),
+        (("--auth", "function", "--auth-config", "-"), "--auth-config"),
+        (("--auth-config", "-"), "--auth"),
+        (("--cors", "*", "--no-cors"), "--no-cors"),
+        (("--auth", "basic", "--auth-config", "broken"), "line 1"),
+        (("--cors-config", "broken"), "--cors-config"),
+        (("--cors-config", "wrong"), "maxAge"),
+    ],
+)
+def test_options_that_make_no_sense_change_nothing(
+    sampan: Run, server: Loopback, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    (tmp_path / "broken").write_text("{s3cret")
+    (tmp_path / "wrong").write_text('{"maxAge": "s3cret"}')
+    script_deploy(server, {}, exists=True, triggers=True)
+    files = ("broken", "wrong")
+    result = sampan("deploy", "web", *[str(tmp_path / one) if one in files else one for one in options], input="{}")
+    assert result.exit_code == Code.USAGE
+    assert told in result.stderr
+    assert "s3cret" not in result.stderr
+    assert not [asked for asked in server.asked if asked.method != "GET"]
+
+
 def test_min_and_max_become_scaling_and_concurrency(sampan: Run, server: Loopback) -> None:
     script_deploy(server, {}, exists=True, triggers=True)
     arn = "acs:fc:local:1:functions/web"

@@ -235,6 +235,7 @@ class Stage:
         take = lambda shape: {f: changes.pop(f) for f in shape.__struct_fields__ if f in changes}  # noqa: E731
         methods, auth = changes.pop("methods", METHODS), changes.pop("auth", AuthType.ANONYMOUS)
         url_disabled = changes.pop("url_disabled", False)
+        check, cors = changes.pop("check", None), changes.pop("cors", None)
         trigger = changes.pop("trigger", True)
         version = msgspec.structs.replace(
             ServedVersion(
@@ -244,7 +245,7 @@ class Stage:
         )
         plain = FunctionRoute(
             function, "Active", "", None, None, (version,), {LATEST: ((1.0, version.key),)},
-            (HttpTrigger("http", LATEST, methods, auth, url_disabled),) if trigger else (),
+            (HttpTrigger("http", LATEST, methods, auth, url_disabled, check, cors),) if trigger else (),
         )  # fmt: skip
         self.routes[function] = msgspec.structs.replace(plain, **take(FunctionRoute))
         assert not changes, changes

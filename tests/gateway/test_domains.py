@@ -24,9 +24,11 @@ from tests.gateway.test_route import route
 NAME = "shop.example.org"
 
 
-def domain(*paths: str | PathRoute, name: str = NAME, protocols: tuple[str, ...] = ("HTTP",)) -> Domain:
+def domain(
+    *paths: str | PathRoute, name: str = NAME, protocols: tuple[str, ...] = ("HTTP",), cors: Cors | None = None
+) -> Domain:
     routes = tuple(PathRoute(path, "web", "LATEST") if isinstance(path, str) else path for path in paths)
-    return Domain(name, protocols, routes)
+    return Domain(name, protocols, routes, cors=cors)
 
 
 def table(*domains: Domain) -> RouteTable:
@@ -57,15 +59,24 @@ def table(*domains: Domain) -> RouteTable:
     ],
 )
 def test_a_host_is_a_domain_exactly_or_one_level_below_a_wildcard(host: bytes, name: str | None) -> None:
-    routes = table(*(domain("/*", name=one) for one in ("a.com", "*.a.com", "y.a.com", "*.example.com")))
+    pages = {
+        "a.com": "https://one",
+        "*.a.com": "https://two",
+        "y.a.com": "https://three",
+        "*.example.com": "https://four",
+    }
+    routes = table(*(domain("/*", name=one, cors=Cors((page,))) for one, page in pages.items()))
     for _ in range(2):  # also when the host's spelling is remembered
         if name is None:
             with pytest.raises(RouteNotFound):
                 routes.resolve(b"GET", host, b"/")
-        else:
-            target = routes.resolve(b"GET", host, b"/")
-            assert isinstance(target, HttpTarget)
-            assert (target.guard_from_domain.name if target.guard_from_domain else "") == name
+            continue
+        target = routes.resolve(b"GET", host, b"/")
+        assert isinstance(target, HttpTarget)
+        policy = target.endpoint.cors
+        assert {page for page in pages.values() if policy and b"Origin: h" in policy.lines(page.encode(), ())} == (
+            {pages[name]} if name else set()
+        )
 
 
 def test_no_wildcard_takes_the_api_away() -> None:

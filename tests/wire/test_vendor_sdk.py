@@ -12,6 +12,7 @@ from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import InstanceState, InstanceView
 from tests.api.serving import IMAGE, served
 from tests.catalog.certificates import Authority
+from tests.wire.keys import issuer
 
 
 @pytest.fixture
@@ -314,12 +315,51 @@ def test_triggers(web):
         web.get_trigger("web", "http")
 
 
+def test_a_trigger_with_jwt_and_cors_comes_back_as_it_was_given(web):
+    checked = {
+        "JWKS": {"keys": [issuer("RSA").named("one", alg="RS256", use="sig")]},
+        "TokenLookup": "header:Authorization:Bearer,cookie:AuthorizationCookie",
+        "ClaimPassBy": "query:uid:uid,header:name:name",
+    }
+    rules = {
+        "allowOrigins": ["https://app.example.org", "https://*"],
+        "allowMethods": ["GET", "PUT"],
+        "allowHeaders": ["x-token"],
+        "exposeHeaders": ["x-total"],
+        "allowCredentials": True,
+        "maxAge": 600,
+    }
+    config = {"authType": "jwt", "authConfig": json.dumps(checked), "corsConfig": rules}
+    made = web.create_trigger("web", http_trigger(**config)).body
+    assert json.loads(made.trigger_config) == {"methods": ["GET", "POST"], "disableURLInternet": False, **config}
+    again = web.get_trigger("web", "http").body
+    typed = fc.HTTPTriggerConfig().from_map(json.loads(again.trigger_config))
+    assert (typed.auth_type, json.loads(typed.auth_config)) == ("jwt", checked)
+    unchanged = fc.UpdateTriggerInput(trigger_config=again.trigger_config)
+    web.update_trigger("web", "http", fc.UpdateTriggerRequest(body=unchanged))
+    assert web.get_trigger("web", "http").body.trigger_config == made.trigger_config
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("bearer", {"tokens": [{"enable": True, "tokenData": "t" * 32, "tokenName": "one"}]}),
+        ("basic", {"users": [{"username": "me", "password": "hush"}]}),
+    ],
+)
+def test_a_trigger_with_tokens_or_passwords_comes_back_as_it_was_given(web, kind, config):
+    web.create_trigger("web", http_trigger(authType=kind, authConfig=json.dumps(config)))
+    kept = json.loads(web.get_trigger("web", "http").body.trigger_config)
+    assert (kept["authType"], json.loads(kept["authConfig"])) == (kind, config)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "config"),
     [
         ("NotSupported", "timer", "{}"),
-        ("NotSupported", "http", '{"methods":["GET"],"authType":"jwt"}'),
+        ("InvalidArgument", "http", '{"methods":["GET"],"authType":"jwt"}'),
         ("InvalidArgument", "http", '{"methods":["FETCH"]}'),
+        ("InvalidArgument", "http", '{"methods":["GET"],"corsConfig":{"allowOrigins":["https://*.a.org"]}}'),
         ("InvalidArgument", "http", "no json"),
         ("InvalidArgument", "http", '{"methods":"GET"}'),
     ],

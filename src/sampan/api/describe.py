@@ -84,7 +84,7 @@ async def describe(call: Call) -> Reply:
         versions=tuple(versions.version_shape(version) for version in function.versions.values()),
         aliases=tuple(versions.alias_shape(alias) for alias in function.aliases.values()),
         triggers=tuple(
-            triggers.shape(function.name, trigger, defaults, platform.settings)
+            triggers.shape(function.name, trigger, defaults, platform.settings, secrets=False)
             for trigger in function.triggers.values()
         ),
         instances=tuple(instances.infos(platform.instances.views(function.name))),

@@ -1,5 +1,7 @@
 """Triggers."""
 
+import msgspec
+
 from sampan.api.call import Call, Reply, moment
 from sampan.catalog.plans import Defaults
 from sampan.catalog.records import Trigger
@@ -36,14 +38,20 @@ async def list_(call: Call) -> Reply:
     return shapes.Triggers(triggers=tuple(_shown(call, trigger) for trigger in page), next_token=token)
 
 
-def shape(function: str, trigger: Trigger, defaults: Defaults, settings: Settings) -> shapes.Trigger:
-    """A trigger as FC shows it; its configuration is JSON in a string."""
+def shape(
+    function: str, trigger: Trigger, defaults: Defaults, settings: Settings, secrets: bool = True
+) -> shapes.Trigger:
+    """A trigger as FC shows it; its configuration is JSON in a string.
+
+    secrets: whether passwords and tokens are among it, so that what was read can be written back.
+    """
+    config = trigger.config if secrets else msgspec.structs.replace(trigger.config, auth_config=None)
     qualifier = "" if trigger.qualifier == LATEST else trigger.qualifier
     return shapes.Trigger(
         trigger_name=trigger.name,
         trigger_id=trigger.id,
         trigger_type=trigger.type,
-        trigger_config=shapes.write(trigger.config).decode(),
+        trigger_config=shapes.write(config).decode(),
         qualifier=trigger.qualifier,
         target_arn=function_arn(defaults.region, defaults.account, function, qualifier),
         status="ACTIVE",

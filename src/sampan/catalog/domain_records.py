@@ -60,7 +60,7 @@ def served(record: DomainRecord) -> Domain:
     """As gateways get it."""
     config = record.config
     auth, tls = config.auth_config or AuthConfig(), config.tls_config or TlsConfig()
-    auth_type, check = guards.guard(auth.auth_type or "anonymous", auth.auth_info, "authConfig")
+    auth_type, check = guards.guard(auth.auth_type or "anonymous", auth.auth_info, "authConfig", "authInfo")
     return Domain(
         name=record.name,
         protocols=tuple((config.protocol or "HTTP").split(",")),

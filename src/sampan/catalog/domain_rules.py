@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from sampan.catalog import certificates, guards
-from sampan.catalog.rules import METHODS
+from sampan.catalog.guards import METHODS
 from sampan.model.domain import Rewrite
 from sampan.model.errors import FieldNotSupported, InvalidArgument
 from sampan.model.names import ALIAS_NAME, FUNCTION_NAME, LATEST, VERSION_ID
@@ -163,7 +163,7 @@ def _tls(given: TlsConfig) -> TlsConfig | None:
 
 def _auth(given: AuthConfig) -> AuthConfig:
     auth_type = given.auth_type or "anonymous"
-    guards.guard(auth_type, given.auth_info or None, "authConfig")
+    guards.guard(auth_type, given.auth_info or None, "authConfig", "authInfo")
     return AuthConfig(auth_type=auth_type, auth_info=given.auth_info or None)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 import msgspec
 
 from sampan.catalog.configuration import Configuration
-from sampan.catalog.records import Alias, Function, Revision
+from sampan.catalog.guards import cors, guard
+from sampan.catalog.records import Alias, Function, Revision, Trigger
 from sampan.catalog.rules import RATE_TAG, certificate
 from sampan.link.messages import FunctionRoute, ServedVersion
 from sampan.model.image import RegistryAuth
 from sampan.model.names import LATEST, VersionKey, version_key
-from sampan.model.trigger import AuthType, HttpTrigger
+from sampan.model.trigger import HttpTrigger
 from sampan.model.version import HealthCheck, Hook, Version
 from sampan.wire.shapes import HealthCheckConfig, LifecycleHook, RegistryConfig
 
@@ -158,17 +159,22 @@ def route(function: Function, defaults: Defaults) -> FunctionRoute:
         reserved_concurrency=function.reserved,
         versions=tuple(_served(version, defaults) for version in versions.values()),
         qualifiers=qualifiers,
-        triggers=tuple(
-            HttpTrigger(
-                name=trigger.name,
-                qualifier=trigger.qualifier,
-                methods=trigger.config.methods or (),
-                auth=AuthType(trigger.config.auth_type),
-                url_disabled=bool(trigger.config.disable_url_internet),
-            )
-            for trigger in function.triggers.values()
-        ),
+        triggers=tuple(_trigger(trigger) for trigger in function.triggers.values()),
         rate=rate(function.tags),
+    )
+
+
+def _trigger(trigger: Trigger) -> HttpTrigger:
+    config = trigger.config
+    auth, check = guard(config.auth_type, config.auth_config, "triggerConfig")
+    return HttpTrigger(
+        name=trigger.name,
+        qualifier=trigger.qualifier,
+        methods=config.methods or (),
+        auth=auth,
+        url_disabled=bool(config.disable_url_internet),
+        check=check,
+        cors=cors(config.cors_config, "triggerConfig.corsConfig"),
     )
 
 

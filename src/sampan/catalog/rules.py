@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from sampan.catalog.configuration import Configuration
+from sampan.catalog.guards import METHODS, cors, guard
 from sampan.model.errors import FieldNotSupported, InvalidArgument, LimitExceeded
 from sampan.model.names import ALIAS_NAME, FUNCTION_NAME, LATEST, TRIGGER_NAME, VERSION_ID
 from sampan.wire.shapes import CustomContainerConfig, HealthCheckConfig, HttpTriggerConfig, LifecycleHook, Tag
@@ -20,8 +21,6 @@ MAX_ENVIRONMENT = 4096  # bytes, names and values together
 MAX_DESCRIPTION = 256  # characters
 MAX_TARGET = 10_000  # provisioned instances
 RESERVABLE = 0.9  # of the account's instances that reservations may add up to
-METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
-AUTH_TYPES = ("anonymous", "function")
 FUNCTION_RESOURCE = ("ALIYUN::FC::FUNCTION", "function")
 MAX_TAGS = 20
 RATE_TAG = "sampan:rate"
@@ -132,15 +131,14 @@ def http_trigger(given: HttpTriggerConfig) -> HttpTriggerConfig:
     for method in given.methods:
         if method not in METHODS:
             raise InvalidArgument("triggerConfig.methods", method, ", ".join(METHODS))
-    auth = given.auth_type or "function"
-    if auth not in AUTH_TYPES:
-        raise FieldNotSupported("triggerConfig.authType", auth, f"supported are {', '.join(AUTH_TYPES)}")
-    if given.cors_config is not None:
-        raise FieldNotSupported("triggerConfig.corsConfig", given.cors_config, "let the function answer CORS")
+    auth, check = guard(given.auth_type, given.auth_config, "triggerConfig")
+    cors(given.cors_config, "triggerConfig.corsConfig")
     return HttpTriggerConfig(
         methods=tuple(dict.fromkeys(given.methods)),
-        auth_type=auth,
+        auth_type=auth.value,
+        auth_config=given.auth_config if check is not None else None,
         disable_url_internet=bool(given.disable_url_internet),
+        cors_config=given.cors_config,
     )
 
 

@@ -139,6 +139,40 @@ def deploy(
             show_default=False,
         ),
     ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Who may call its URL: anonymous, function (signed), jwt, basic or bearer.",
+            rich_help_panel=NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    auth_config: Annotated[
+        typer.FileText | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON for jwt, basic or bearer; - is stdin.",
+            rich_help_panel=NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Pages of this origin may call it. Repeatable; replaces the rules there are.",
+            rich_help_panel=NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    cors_config: Annotated[
+        typer.FileText | None,
+        typer.Option(metavar="FILE", help="All CORS rules, as JSON.", rich_help_panel=NETWORK, show_default=False),
+    ] = None,
+    no_cors: Annotated[
+        bool, typer.Option("--no-cors", help="Take its CORS rules away.", rich_help_panel=NETWORK)
+    ] = False,
     internet: Annotated[
         bool | None,
         typer.Option(
@@ -174,7 +208,10 @@ def deploy(
 
         sampan deploy web --image localhost:5000/web:1 --public
         sampan deploy web --memory 1024 --env LOG=debug
+        sampan deploy web --auth jwt --auth-config jwt.json --cors https://app.example.org
     """
+    from sampan.cli.reach import reach
+    from sampan.cli.trigger import as_wanted, ensure, present
     from sampan.cli.wishes import Wishes
 
     if registry_password_stdin and not registry_user:
@@ -200,10 +237,17 @@ def deploy(
         registry_password=sys.stdin.read().rstrip("\r\n") if registry_password_stdin else None,
         registry_insecure=registry_insecure,
     )
+    try:
+        told = [given.read() if given is not None else None for given in (auth_config, cors_config)]
+        wanted = reach(public, auth, told[0], tuple(cors or ()), told[1], no_cors)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
     with session(context).client() as client:
+        before = present(client, name)
+        config = as_wanted(wanted, before)  # known to be good before anything is changed
         made = _create_or_update(client, name, wishes)
         _scale(client, name, minimum, maximum)
-        trigger = _ensure_trigger(client, name, public)
+        trigger = ensure(client, name, before, config)
         if wait:
             watch(client, name, wait)
         _show(client.describe(name), trigger, made, output)
@@ -247,29 +291,6 @@ def _scale(client: "Client", name: str, minimum: int | None, maximum: int | None
         client.put_scaling(name, shapes.PutScalingConfigInput(min_instances=minimum))
     if maximum is not None:
         client.put_concurrency(name, maximum)
-
-
-def _ensure_trigger(client: "Client", name: str, public: bool | None) -> "shapes.Trigger":
-    """The function's HTTP trigger, made or changed as asked."""
-    import msgspec
-
-    from sampan.cli.wishes import METHODS, TRIGGER
-    from sampan.sdk import shapes
-
-    auth = "anonymous" if public else "function"
-    wanted = shapes.HttpTriggerConfig(methods=METHODS, auth_type=auth)
-    present = [each for each in client.list_triggers(name) if each.trigger_type == "http"]
-    here = next((each for each in present if each.trigger_name == TRIGGER), present[0] if present else None)
-    if here is None:
-        trigger = shapes.CreateTriggerInput(
-            trigger_name=TRIGGER, trigger_type="http", trigger_config=shapes.write(wanted).decode()
-        )
-        return client.create_trigger(name, trigger)
-    config = shapes.read(here.trigger_config, shapes.HttpTriggerConfig, "triggerConfig")
-    if public is None or config.auth_type == auth:
-        return here
-    text = shapes.write(msgspec.structs.replace(config, auth_type=auth)).decode()
-    return client.update_trigger(name, here.trigger_name, shapes.UpdateTriggerInput(trigger_config=text))
 
 
 def watch(client: "Client", name: str, patience: float) -> None:
@@ -327,6 +348,7 @@ def _failed(name: str, seen: "Description") -> CommandFailed:
 
 
 def _show(seen: "Description", trigger: "shapes.Trigger", made: bool, output: Output) -> None:
+    from sampan.cli.reach import ACCESS
     from sampan.cli.screen import fields, out, state
     from sampan.sdk import shapes
 
@@ -354,7 +376,7 @@ def _show(seen: "Description", trigger: "shapes.Trigger", made: bool, output: Ou
     fields(
         [
             ("url", url),
-            ("access", "anyone who reaches it" if public else "signed calls only"),
+            ("access", ACCESS.get(config.auth_type or "", config.auth_type or "")),
             (
                 "image",
                 function.custom_container_config.resolved_image_uri or function.custom_container_config.image or "",

@@ -3,6 +3,7 @@
 A request walks `protocol` (bytes to an `Exchange`) → `invoke` (the story) → `route` → `limits` → `leases` →
 `forward` (bytes to the instance, over `upstream`) and back through `relay` (HTTP calls) or `events`
 (InvokeFunction). A warm one asks nobody; a cold one waits in `leases` until `control` brings a grant. What is no
-invocation is handed to the API untouched. Deciding what runs is not done here but in `scheduler/`.
+invocation is handed to the API untouched. `guards` say who may call, `cors` from which pages.
+Deciding what runs is not done here but in `scheduler/`.
 A call enters at `server.Gateway`, or `server.run`.
 """

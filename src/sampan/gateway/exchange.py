@@ -7,6 +7,7 @@ finished; one that was begun and cannot be finished is cut, never ended as if it
 
 import asyncio
 import time
+from collections.abc import Sequence
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Protocol
@@ -43,6 +44,12 @@ class Running(Protocol):
     def fail(self, error: SampanError) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+
+
+class CrossOrigin(Protocol):
+    """Rules for pages of other origins, as the answer sees them."""
+
+    def lines(self, origin: bytes, headers: Sequence[tuple[bytes, bytes, bytes]]) -> bytes: ...
 
 
 class Client(Protocol):
@@ -186,6 +193,7 @@ class Exchange:
         "client",
         "connection_names",
         "content_length",
+        "cors",
         "deadline",
         "expects_continue",
         "finished",
@@ -201,6 +209,7 @@ class Exchange:
         "keep_alive",
         "leased",
         "method",
+        "origin",
         "passed",
         "proto_told",
         "received",
@@ -237,6 +246,8 @@ class Exchange:
         self.content_length: int | None = None
         self.connection_names: frozenset[bytes] = _NONE  # headers that `Connection` names
         self.authorization = b""
+        self.origin = b""  # of the page that calls
+        self.cors: CrossOrigin | None = None  # what pages of other origins are told
         self.traceparent = b""
         self.secure = False  # the connection is TLS
         self.forwarded = b""

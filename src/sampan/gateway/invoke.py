@@ -4,16 +4,17 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TypeVar
 
-from sampan.gateway import events, replies
+from sampan.gateway import cors, events, replies
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import ClientGone, Exchange
 from sampan.gateway.forward import Forward
 from sampan.gateway.leases import Instance, Leases, Slot
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
-from sampan.gateway.route import ApiTarget, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
+from sampan.gateway.route import ApiTarget, Endpoint, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
 from sampan.gateway.upstream import Unreachable
 from sampan.model.errors import (
     CallerMistake,
@@ -95,14 +96,20 @@ class Invoke:
     # ── HTTP calls ──
 
     async def _http(self, exchange: Exchange, target: HttpTarget) -> None:
+        endpoint = target.endpoint
+        if (exchange.origin or endpoint.cors is not None) and self._preflight(exchange, endpoint):
+            return
         if not target.endpoint.served:  # not active yet; only who may call it is told why
-            self._admit_caller(exchange, target)
+            if not self._admit_caller(exchange, target) and endpoint.guard is not None:
+                await endpoint.guard.admit(exchange, target.path)
             self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         try:
             signed = self._admit_caller(exchange, target)
-            counted = self._limits.admit(target.endpoint.route)
+            if endpoint.guard is not None and not signed:
+                target = replace(target, path=await endpoint.guard.admit(exchange, target.path))
+            counted = self._limits.admit(endpoint.route)
             for _ in range(ATTEMPTS):
                 slot = self._leases.take(served.version) or await self._wait(exchange, served)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
@@ -130,9 +137,9 @@ class Invoke:
             self._record(exchange, served, instance, outcome, cold)
 
     def _admit_caller(self, exchange: Exchange, target: HttpTarget) -> bool:
-        """Whether the call was signed for us. Source: triggers.md §3.
+        """Whether the call was signed for us. One that need not be is the guard's to admit, where there is one.
 
-        Who can sign as the account may call without a trigger, as InvokeFunction may.
+        Source: triggers.md §3. Who can sign as the account may call without a trigger, as InvokeFunction may.
         Raises: Denied, TriggerNotFound, MethodNotAllowed, NotSupported, and what a bad signature raises.
         """
         trigger = target.endpoint.trigger
@@ -146,11 +153,24 @@ class Invoke:
             method = exchange.method.decode("latin-1")
             if method not in trigger.methods:
                 raise MethodNotAllowed(method, trigger.methods)
-            if trigger.auth is AuthType.ANONYMOUS and not (signed and self._ours(exchange)):
+            open_ = trigger.auth is AuthType.ANONYMOUS or target.endpoint.guard is not None
+            if open_ and not (signed and self._ours(exchange)):
                 self._refuse_async(exchange)
                 return False
         signature.verify_trigger(*_signable(exchange), self._routes.key, time.time())
         self._refuse_async(exchange)
+        return True
+
+    def _preflight(self, exchange: Exchange, endpoint: Endpoint) -> bool:
+        """Whether it was a browser's question that is answered here; an answer of the function's gets our lines."""
+        exchange.cors = endpoint.cors or cors.ANYBODY
+        trigger = endpoint.trigger
+        if endpoint.cors is None or trigger is None or trigger.url_disabled:
+            return False
+        lines = endpoint.cors.preflight(exchange)
+        if lines is None:
+            return False
+        exchange.answer(204, b"X-Fc-Request-Id: %b\r\n%b" % (exchange.request.encode(), lines), b"")
         return True
 
     def _ours(self, exchange: Exchange) -> bool:

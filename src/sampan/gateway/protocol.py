@@ -465,6 +465,10 @@ def _take_authorization(exchange: Exchange, value: bytes) -> None:
     exchange.authorization = value
 
 
+def _take_origin(exchange: Exchange, value: bytes) -> None:
+    exchange.origin = value
+
+
 def _take_traceparent(exchange: Exchange, value: bytes) -> None:
     if is_traceparent(value):
         exchange.traceparent = value
@@ -500,6 +504,7 @@ TAKES: dict[bytes, Take] = {
     b"upgrade": _take_upgrade,
     b"expect": _take_expect,
     b"authorization": _take_authorization,
+    b"origin": _take_origin,
     b"traceparent": _take_traceparent,
     b"forwarded": _take_forwarded,
     b"x-forwarded-for": _take_forwarded_for,

@@ -175,12 +175,11 @@ class Relay(Underway):
         exchange.client.tunnel_to(connection.transport)
 
     def _lines(self, connection: Connection) -> bytes:
-        if connection.passed is not None and self._clock is not None:
+        exchange = self.exchange
+        if connection.passed is not None and self._clock is not None and exchange.cors is None:
             return b"%b%bX-Fc-Request-Id: %b\r\n" % (
-                connection.passed,
-                self._clock.line(),
-                self.exchange.request.encode(),
-            )
+                connection.passed, self._clock.line(), exchange.request.encode()
+            )  # fmt: skip
         dropped = ANSWER_HOP_BY_HOP if self._clock is None else ANSWER_SET_ANEW
         parts: list[bytes] = []
         named: frozenset[bytes] = frozenset()
@@ -198,6 +197,8 @@ class Relay(Underway):
         if self._clock is not None:
             parts.append(self._clock.line())
             parts.append(_REQUEST_ID % self.exchange.request.encode())
+            if self.exchange.cors is not None:
+                parts.append(self.exchange.cors.lines(self.exchange.origin, connection.headers))
         return b"".join(parts)
 
 

@@ -35,6 +35,8 @@ def refuse(exchange: Exchange, error: BaseException) -> None:
     lines = [JSON, _REQUEST_ID % exchange.request.encode()]
     for name, value in wire_errors.extra_headers(error):
         lines.append(f"{name}: {value}\r\n".encode("latin-1", "replace"))
+    if exchange.cors is not None:
+        lines.append(exchange.cors.lines(exchange.origin, ()))  # else the page could not read what went wrong
     exchange.answer(status, b"".join(lines), body)
 
 

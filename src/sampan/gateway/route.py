@@ -8,19 +8,25 @@ other paths are not ours to answer.
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from urllib.parse import parse_qsl, unquote
 
+import msgspec
+
+from sampan.gateway import cors, guards
 from sampan.gateway.container import EVENT_CALL, HTTP_CALL, container_headers
+from sampan.gateway.cors import Policy
 from sampan.gateway.domains import Site, above
+from sampan.gateway.guards import Guard
 from sampan.link.messages import DomainChanged, FunctionRoute, RouteChanged, Routes, ServedVersion
 from sampan.model.access import AccessKey
 from sampan.model.domain import Domain
 from sampan.model.errors import AliasNotFound, FunctionNotFound, RouteNotFound, VersionNotFound
 from sampan.model.names import LATEST, VERSION_ID
-from sampan.model.trigger import HttpTrigger
+from sampan.model.trigger import AuthType, HttpTrigger
 
+METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")  # allowed where a domain's CORS rules name none
 API_PATHS = (b"/2023-03-30/", b"/sampan/")
 HEALTH_PATH = b"/healthz"
 _BY_PATH = b"/fn/"
@@ -48,6 +54,8 @@ class Endpoint:
     served: tuple[Served, ...]
     bounds: tuple[float, ...]  # running sums of the weights
     trigger: HttpTrigger | None
+    guard: Guard | None = None  # of the trigger's auth type, where that is neither anonymous nor function
+    cors: Policy | None = None
 
     def pick(self) -> Served:
         """The version for this request; an alias with several is drawn by weight. Raises: VersionNotFound."""
@@ -67,7 +75,6 @@ class HttpTarget:
     endpoint: Endpoint
     base_path: bytes
     path: bytes
-    guard_from_domain: Domain | None = None  # came by a custom domain: what that asks of callers counts, too
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,6 +111,7 @@ class RouteTable:
         self._keys: dict[str, AccessKey] = {}
         self._sites: dict[str, Site] = {}  # by the domain's name
         self._site_hosts: dict[bytes, Site] = {}  # spellings, as `_hosts`
+        self._by_site: dict[tuple[str, str, str], Endpoint] = {}  # domain, function, qualifier
 
     def key(self, id_: str) -> AccessKey | None:
         return self._keys.get(id_)
@@ -137,7 +145,7 @@ class RouteTable:
             self._sites.pop(change.name, None)
         else:
             self._sites[change.name] = Site(change.domain)
-        self._site_hosts = {}
+        self._site_hosts, self._by_site = {}, {}
 
     def resolve(self, method: bytes, host: bytes, target: bytes, secure: bool = False) -> Target:
         """secure: the request came over TLS.
@@ -155,7 +163,7 @@ class RouteTable:
             site = self._site_by_host(host) if self._sites else None
         if site is not None:
             way, seen = site.take(method, target, secure)
-            return HttpTarget(self._endpoint(way.function, way.qualifier), b"", seen, site.domain)
+            return HttpTarget(self._site_endpoint(site.domain, way.function, way.qualifier), b"", seen)
         path, _, query = target.partition(b"?")
         if path.startswith(_BY_PATH):
             return self._by_path(path, query)
@@ -208,18 +216,29 @@ class RouteTable:
             raise AliasNotFound(function, qualifier)
         return endpoint
 
+    def _site_endpoint(self, domain: Domain, function: str, qualifier: str) -> Endpoint:
+        """An endpoint as it is reached through a domain. Raises: as `_endpoint`."""
+        key = domain.name, function, qualifier
+        found = self._by_site.get(key)
+        if found is None:
+            found = self._by_site[key] = under(domain, self._endpoint(function, qualifier))
+        return found
+
     def _endpoints_of(self, route: FunctionRoute) -> dict[str, Endpoint]:
         versions = {version.key: version for version in route.versions}
         triggers = {trigger.qualifier or LATEST: trigger for trigger in route.triggers}
         made: dict[str, Endpoint] = {}
         for qualifier, choices in ({LATEST: ()} | route.qualifiers).items():  # LATEST: before it is active, too
+            trigger = triggers.get(qualifier)
             there = [(weight, versions[key]) for weight, key in choices if key in versions and weight > 0]
             made[qualifier] = Endpoint(
                 route,
                 qualifier,
                 tuple(self._serve(version, qualifier) for _, version in there),
                 tuple(accumulate(weight for weight, _ in there)),
-                triggers.get(qualifier),
+                trigger,
+                guards.prepare(trigger.auth, trigger.check) if trigger is not None else None,
+                cors.prepare(trigger.cors, trigger.methods) if trigger is not None else None,
             )
         return made
 
@@ -237,7 +256,7 @@ class RouteTable:
                 if qualifier == LATEST:
                     own.setdefault(function.lower(), endpoint)
         self._labels = labels | own
-        self._hosts = {}
+        self._hosts, self._by_site = {}, {}
 
 
 def _plain(host: bytes) -> str:
@@ -246,3 +265,13 @@ def _plain(host: bytes) -> str:
     if not name.endswith("]"):  # an address in brackets has colons, but no port here
         name = name.rpartition(":")[0] or name
     return name.removesuffix(".")
+
+
+def under(domain: Domain, endpoint: Endpoint) -> Endpoint:
+    """The endpoint behind a domain: an auth type and rules for pages of the domain's own replace the trigger's."""
+    if domain.cors is not None:
+        endpoint = replace(endpoint, cors=cors.prepare(domain.cors, METHODS))
+    if domain.auth is not AuthType.ANONYMOUS and endpoint.trigger is not None:
+        trigger = msgspec.structs.replace(endpoint.trigger, auth=domain.auth)
+        endpoint = replace(endpoint, trigger=trigger, guard=guards.prepare(domain.auth, domain.check))
+    return endpoint

@@ -209,6 +209,21 @@ class NonceReplayed(Denied):
         super().__init__("the signature nonce was used before; sign each request anew")
 
 
+class TokenRefused(Denied):
+    """A JSON web token is missing, or not to be trusted; which of the two is all that is told."""
+
+    def __init__(self, missing: str = "") -> None:
+        """missing: where it was looked for."""
+        super().__init__(f"invalid or expired jwt{missing and f': there is none in {missing}'}")
+
+
+class PasswordRefused(Denied):
+    """No user of the function has this name and this password."""
+
+    def __init__(self) -> None:
+        super().__init__("access denied: user name and password are missing or wrong (Authorization: Basic …)")
+
+
 class MissingHeader(CallerMistake):
     def __init__(self, name: str) -> None:
         super().__init__(f"required HTTP header {name} was not specified")

@@ -38,6 +38,9 @@ class Jwt(msgspec.Struct, frozen=True, tag=True):
     paths: tuple[str, ...] = ()  # exact, or with a trailing `*`
     only_paths: bool = False  # True: `paths` alone are checked (blacklist); False: all but these (whitelist)
 
+    def __repr__(self) -> str:
+        return f"Jwt(lookups={self.lookups!r}, claims={self.claims!r}, jwks=…)"  # a key may be a shared secret
+
 
 class Basic(msgspec.Struct, frozen=True, tag=True):
     """User names and passwords. Never shown, never logged."""

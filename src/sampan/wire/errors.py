@@ -51,6 +51,8 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.VersionInUse: (409, "VersionInUse"),  # (ours)
     # may not
     e.Denied: (403, "AccessDenied"),
+    e.TokenRefused: (403, "AccessDenied"),
+    e.PasswordRefused: (401, "AccessDenied"),  # (ours): 401 makes a browser ask
     e.InvalidAccessKey: (403, "InvalidAccessKeyID"),
     e.SignatureMismatch: (403, "SignatureNotMatch"),
     e.RequestTimeSkewed: (403, "RequestTimeTooSkewed"),
@@ -120,6 +122,8 @@ def extra_headers(error: BaseException) -> list[tuple[str, str]]:
         ]
     if isinstance(error, e.MethodNotAllowed):
         return [("allow", ", ".join(error.allowed))]
+    if isinstance(error, e.PasswordRefused):
+        return [("www-authenticate", 'Basic realm="function", charset="UTF-8"')]  # RFC 7617
     return []
 
 

@@ -262,6 +262,9 @@ class UpdateTriggerInput(Shape, frozen=True):
     description: str | None = None
     invocation_role: str | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(qualifier={self.qualifier!r}, trigger_config=…)"  # may hold passwords
+
 
 class CreateTriggerInput(UpdateTriggerInput, frozen=True):
     trigger_name: str | None = None
@@ -285,6 +288,9 @@ class HttpTriggerConfig(Shape, frozen=True):
     disable_url_internet: bool | None = msgspec.field(default=None, name="disableURLInternet")
     cors_config: CorsConfig | None = None
 
+    def __repr__(self) -> str:
+        return f"HttpTriggerConfig(methods={self.methods!r}, auth_type={self.auth_type!r}, auth_config=…)"
+
 
 class HttpTriggerUrls(Shape, frozen=True):
     url_internet: str | None = None
@@ -305,6 +311,9 @@ class Trigger(Shape, frozen=True):
     invocation_role: str | None = None
     source_arn: str | None = None
     http_trigger: HttpTriggerUrls | None = None
+
+    def __repr__(self) -> str:
+        return f"Trigger(trigger_name={self.trigger_name!r}, qualifier={self.qualifier!r}, trigger_config=…)"
 
 
 class Triggers(Shape, frozen=True):
