@@ -44,6 +44,9 @@ bench: setup-dev  ## Measure the platform beside its floors (needs root, takes m
 bench-gateway: setup-dev  ## Measure the gateway beside nginx (BENCH="--quick" for minutes instead of half an hour)
 	@$(PYTHON_BIN)/python -m bench.gateway $(BENCH)
 
+soak: setup-dev  ## Mixed traffic while processes are killed and functions deployed (needs root; SOAK="--minutes N")
+	@$(PYTHON_BIN)/python -m bench.soak $(SOAK)
+
 clean:  ## Remove what tools and benchmarks left in the checkout
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results dist build
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

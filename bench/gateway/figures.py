@@ -204,10 +204,11 @@ def idle(bench: Bench) -> Iterator[Figure]:
     with sides.gateway(bench.directory, bench.backend) as side, contextlib.ExitStack() as stack:
         send(side, bench.directory, 1.0, CONNECTIONS)
         before = machine.resident(side.pids[0])
-        _keep(stack, side, 1)
         for _ in range(count):
-            _keep(stack, side, 1)
+            _keep(stack, side)
         time.sleep(0.5)
+        if (there := machine.descriptors(side.pids[0])) < count:
+            raise Unmeasured(f"of {count} idle connections the gateway has closed some: it holds {there} descriptors")
         each = (machine.resident(side.pids[0]) - before) / count / KIB
     yield Figure(
         "memory per idle connection", "KiB", each, None, each, "KiB", 20,
@@ -215,13 +216,12 @@ def idle(bench: Bench) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _keep(stack: contextlib.ExitStack, side: Side, requests: int) -> None:
-    """A connection that carries some requests and stays open. Raises: Unmeasured."""
+def _keep(stack: contextlib.ExitStack, side: Side) -> None:
+    """A connection that carries a request and stays open. Raises: Unmeasured."""
     one = stack.enter_context(socket.create_connection(("127.0.0.1", side.port), timeout=10))
-    for _ in range(requests):
-        one.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-        if not (got := one.recv(4096)).startswith(b"HTTP/1.1 200"):
-            raise Unmeasured(f"{side.name} answered {got[:200]!r}")
+    one.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    if not (got := one.recv(4096)).startswith(b"HTTP/1.1 200"):
+        raise Unmeasured(f"{side.name} answered {got[:200]!r}")
 
 
 def growth(bench: Bench) -> Iterator[Figure]:

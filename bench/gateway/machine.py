@@ -101,6 +101,10 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def model() -> str:
     """What the processors call themselves."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
