@@ -23,6 +23,7 @@ from rich.table import Table
 
 from bench.traffic import Traffic
 from sampan.sdk import Client, SdkError
+from sampan.wire import shapes
 from tests.journeys.platform import Platform, running
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,6 +40,14 @@ SETTLE = 60.0
 
 QUIET = 3.0
 """Seconds from there until the processes are looked at."""
+
+PROD = shapes.CreateTriggerInput(
+    trigger_name="prod",
+    trigger_type="http",
+    qualifier="prod",
+    trigger_config='{"authType": "anonymous", "methods": ["GET"]}',
+)
+"""What makes `prod--moving` answer."""
 
 SETTINGS: dict[str, object] = {
     "platform.log_level": "info",
@@ -103,10 +112,12 @@ class Soak:
         image = self.platform.push("misbehave")
         plain = ("--image", image, "--public", "--cpu", "0.25")
         self.platform.cli("deploy", "steady", *plain, "--memory", "512", "--concurrency", "20", "--timeout", "60")
-        self.platform.cli("deploy", "moving", *plain, "--memory", "128", "--concurrency", "10")
-        self.platform.cli("deploy", "sleeper", *plain, "--memory", "128", "--idle-timeout", "1")
-        self.platform.cli("deploy", "fragile", *plain, "--memory", "128", "--timeout", "1")
+        self.platform.cli("deploy", "moving", *plain, "--memory", "256", "--concurrency", "10")
+        self.platform.cli("deploy", "sleeper", *plain, "--memory", "256", "--idle-timeout", "1")
+        self.platform.cli("deploy", "fragile", *plain, "--memory", "256", "--timeout", "1")
         self.platform.cli("publish", "moving", "--alias", "prod")
+        with Client(state=self.platform.state, environment={}) as client:
+            client.create_trigger("moving", PROD)
 
     async def go_on(self, seconds: float, kills: float) -> None:
         """Traffic and disturbances; kills only in the first `kills` seconds."""
@@ -239,7 +250,8 @@ def main(words: list[str]) -> int:
     if os.geteuid() != 0:
         out.print("[red]Making containers needs root.[/]")
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything that was started is ended
+    for sign in (signal.SIGTERM, signal.SIGINT):  # everything that was started is ended
+        signal.signal(sign, signal.default_int_handler)
     state = Path(tempfile.mkdtemp(prefix="sampan-soak-", dir="/var/tmp"))
     state.chmod(0o755)
     try:
@@ -250,6 +262,9 @@ def main(words: list[str]) -> int:
     except KeyboardInterrupt:
         out.print("interrupted; nothing is kept")
         return 130
+    except (AssertionError, SdkError, OSError) as error:
+        out.print(f"the platform could not be soaked: {error}", markup=False, style="red")
+        return 1
     kept.wrong.extend(f"left behind: {line}" for line in platform.traces())
     RESULTS.mkdir(exist_ok=True)
     with contextlib.suppress(OSError):
@@ -259,9 +274,11 @@ def main(words: list[str]) -> int:
         out.print(f"{what}: {times} ×")
     for name, failures in kept.failures.items():
         for failure in failures[:10]:
-            out.print(f"[red]{name}: {failure}[/]", markup=True)
+            out.print(f"{name}: {failure}", markup=False, style="red")
+        if len(failures) > 10:
+            out.print(f"{name}: and {len(failures) - 10} more", style="red")
     for what in kept.wrong:
-        out.print(f"[red]{what}[/]")
+        out.print(what, markup=False, style="red")
     total = soak.traffic.summary()
     out.print(
         f"{total['good']:,} good, {total['told']} failed as told, {total['inside']} were inside a killed gateway, "

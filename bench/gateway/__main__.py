@@ -45,7 +45,7 @@ def measure(
                         out.print(table([figure]))
                 except (Unmeasured, OSError, subprocess.SubprocessError) as error:
                     unmeasured[name] = str(error)
-                    out.print(f"[red]{name} could not be measured: {error}[/]")
+                    out.print(f"{name} could not be measured: {error}", markup=False, style="red")
             return figures, unmeasured, bench.peaks
 
 
@@ -66,7 +66,8 @@ def main(words: list[str]) -> int:
     if unknown := set(names) - set(FIGURES):
         out.print(f"no figure {', '.join(unknown)}; there are {', '.join(FIGURES)}, and {QUICK}")
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything that was started is ended
+    for sign in (signal.SIGTERM, signal.SIGINT):  # everything that was started is ended
+        signal.signal(sign, signal.default_int_handler)
     at, before = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.getloadavg()[0]
     try:
         figures, unmeasured, peaks = measure(names or list(FIGURES), quick, out)

@@ -208,7 +208,9 @@ def idle(bench: Bench) -> Iterator[Figure]:
             _keep(stack, side)
         time.sleep(0.5)
         if (there := machine.descriptors(side.pids[0])) < count:
-            raise Unmeasured(f"of {count} idle connections the gateway has closed some: it holds {there} descriptors")
+            raise Unmeasured(
+                f"of {count} idle connections the gateway has closed some: it holds {there} descriptors"
+            )
         each = (machine.resident(side.pids[0]) - before) / count / KIB
     yield Figure(
         "memory per idle connection", "KiB", each, None, each, "KiB", 20,

@@ -34,7 +34,7 @@ def _promises(axes: Axes, figures: list[Figure]) -> None:
     for place, (figure, share) in enumerate(zip(figures, shares, strict=True)):
         bound = f"{'≥' if figure.at_least else '≤'} {figure.bound:g}"
         told = f" {number(figure.value)} {figure.value_unit}  ({bound})"
-        axes.text(share, place, told, va="center", fontsize=8)
+        axes.text(max(share, 1), place, told, va="center", fontsize=8)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xlim(0, LONGEST * 1.25)
     axes.invert_yaxis()
