@@ -225,7 +225,8 @@ async def run(soak: Soak, minutes: float, out: Console) -> Kept:
     rest = minutes * 60 - warm
     await soak.go_on(rest, rest * KILLS_END)
     after, left = await soak.settle()
-    table, wrong = resources(before, after)
+    table, grown = resources(before, after)
+    wrong = grown + soak.traffic.excessive()
     if left:
         wrong.append(f"{left} sandboxes are left {SETTLE:.0f} s after the last request")
     out.print("\n", requests(soak), "\n", table, "")

@@ -34,6 +34,7 @@ class Wrong(Exception):
 class Tally:
     """What came of one kind of call."""
 
+    callers: int
     good: int = 0
     told: int = 0  # failed as they were told to
     inside: int = 0  # inside a gateway when it was killed
@@ -61,7 +62,7 @@ class Traffic:
         self._sdk = AsyncClient(state=self._state, environment={}, retries=Retries(attempts=1))
         self._large = os.urandom(4 << 20)
         for name, (callers, pause, call) in self._callers().items():
-            tally = self.tallies.setdefault(name, Tally())
+            tally = self.tallies.setdefault(name, Tally(callers))
             self._tasks += [asyncio.create_task(self._repeat(tally, pause, call)) for _ in range(callers)]
 
     async def end(self) -> None:
@@ -209,6 +210,14 @@ class Traffic:
             body = await answer.read()
             _expect(answer.status >= 500 and "X-Fc-Request-Id" in answer.headers, answer, body)
         return True
+
+    def excessive(self) -> list[str]:
+        """A caller has one call inside a gateway when it is killed, and no more."""
+        return [
+            f"{name}: {tally.inside} calls of {tally.callers} callers failed in {len(self.kills)} gateway kills"
+            for name, tally in self.tallies.items()
+            if tally.inside > tally.callers * len(self.kills)
+        ]
 
     def summary(self) -> Counter[str]:
         every = self.tallies.values()
