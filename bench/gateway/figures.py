@@ -86,14 +86,21 @@ def small(bench: Bench) -> Iterator[Figure]:
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(sides.gateway(bench.directory, bench.backend))
         theirs = stack.enter_context(sides.nginx(bench.directory, bench.backend))
-        others = [sides.beside(name, bench.directory, bench.backend, stack) for name in ("aiohttp", "Go")]
-        measured = [ours, theirs, *(other for other in others if other is not None)]
+        measured, missing = [ours, theirs], ""
+        for name, start in sides.ORIENTATION.items():
+            try:
+                measured.append(stack.enter_context(start(bench.directory, bench.backend)))
+            except Unmeasured as error:
+                missing += f"; without {name}: {error}"
         for side in measured:
             bench.sender(side, connections=CONNECTIONS)()  # warm
         turns = bench.interleave(*(bench.sender(side, connections=CONNECTIONS) for side in measured))
         loads = dict(zip((side.name for side in measured), zip(*turns, strict=True), strict=True))
         bench.peaks |= {name: [load.rate for load in turn] for name, turn in loads.items()}
-        note = "; ".join(f"{name} used {_median(turn, 'busy'):.0%} of its core" for name, turn in loads.items())
+        note = (
+            "; ".join(f"{name} used {_median(turn, 'busy'):.0%} of its core" for name, turn in loads.items())
+            + missing
+        )
         other = {name: turn for name, turn in loads.items() if name not in (ours.name, theirs.name)}
         yield beside(
             "requests/s of one process", "1/s", [(turn[0].rate, turn[1].rate) for turn in turns], 0.5, True, note,

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from bench.gateway import machine
-from bench.gateway.machine import LOAD, PROXY, Unmeasured, running, until
+from bench.gateway.machine import LOAD, PROXY, running, until
 from bench.platform import free_ports
 from sampan.serve.layout import Layout
 from sampan.serve.privileges import ensure_user
@@ -179,12 +179,5 @@ def _answering(side: Side, log: Path) -> Side:
     return side
 
 
-PROXIES = {"nginx": nginx, "aiohttp": aiohttp, "Go": go}
-
-
-def beside(name: str, directory: Path, behind: Side, stack: ExitStack) -> Side | None:
-    """A proxy that is there for orientation only; None where it cannot be had."""
-    try:
-        return stack.enter_context(PROXIES[name](directory, behind))
-    except Unmeasured:
-        return None
+ORIENTATION = {"aiohttp": aiohttp, "Go": go}
+"""Proxies that are measured for orientation only."""
