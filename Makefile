@@ -4,10 +4,10 @@ PYTHON_BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo stop-demo test lint format images bench clean
+.PHONY: help setup setup-dev demo stop-demo test lint format images bench bench-gateway soak clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## Install what is missing, into the system (apt-get) and into .venv
 	@scripts/setup
@@ -40,6 +40,12 @@ images: setup  ## Build the example images, and say where they are
 
 bench: setup-dev  ## Measure the platform beside its floors (needs root, takes minutes)
 	@$(PYTHON_BIN)/python -m bench.report
+
+bench-gateway: setup-dev  ## Measure the gateway beside nginx (BENCH="--quick" for minutes instead of half an hour)
+	@$(PYTHON_BIN)/python -m bench.gateway $(BENCH)
+
+soak: setup-dev  ## Mixed traffic while processes are killed and functions deployed (needs root; SOAK="--minutes N")
+	@$(PYTHON_BIN)/python -m bench.soak $(SOAK)
 
 clean:  ## Remove what tools and benchmarks left in the checkout
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results dist build
