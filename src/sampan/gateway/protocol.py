@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import httptools
 
-from sampan.gateway.container import is_traceparent
 from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
-from sampan.model.errors import CallerMistake, EntityTooLarge, InvalidArgument, NotSupported, SampanError
+from sampan.gateway.heads import TAKES, fault
+from sampan.model.errors import CallerMistake, EntityTooLarge, InvalidArgument
 from sampan.settings import Gateway as Limits
 
 LINGER = (
@@ -24,7 +24,6 @@ LINGER = (
 _STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
 _AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether it switches
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
-_HOST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]%~")
 _FOREVER = math.inf
 
 
@@ -234,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
         self._head_size += len(name) + len(value) + 4
         lower = name.lower()
         exchange.headers.append((lower, name, value))
-        take = _TAKES.get(lower)
+        take = TAKES.get(lower)
         if take is not None:
             take(exchange, value)
 
@@ -252,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
             exchange.http10 = True
         exchange.keep_alive = parser.should_keep_alive()
         if exchange.refusal is None:
-            exchange.refusal = self._fault(exchange, version)
+            exchange.refusal = fault(exchange, version, self._head_size, parser.should_upgrade(), self._limits)
         if exchange.upgrade and not parser.should_upgrade():
             exchange.upgrade = b""
         if exchange.content_length or exchange.chunked:
@@ -297,32 +296,6 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._loop.time() + self._limits.idle_timeout
         else:
             self.deadline = _FOREVER
-
-    def _fault(self, exchange: Exchange, version: str) -> SampanError | None:
-        """What is wrong with the head, if anything."""
-        limits = self._limits
-        if self._head_size > limits.max_request_header:
-            return InvalidArgument("headers", self._head_size, f"at most {limits.max_request_header} bytes")
-        if len(exchange.target) > limits.max_target:
-            return InvalidArgument("path and query", len(exchange.target), f"at most {limits.max_target} bytes")
-        if version not in ("1.1", "1.0"):
-            return InvalidArgument("HTTP version", version, "1.1 and 1.0")
-        if exchange.method == b"CONNECT":
-            return NotSupported("CONNECT")
-        if not exchange.target.startswith(b"/") and (fault := _absolute(exchange)) is not None:
-            return fault
-        if exchange.hosts != 1 and not (exchange.http10 and not exchange.hosts):
-            return InvalidArgument("host", exchange.hosts, "one Host header")
-        if not _HOST.issuperset(exchange.host):
-            exchange.host = _without_scheme(exchange.host)
-        if not _HOST.issuperset(exchange.host):
-            return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
-        has_body = exchange.content_length or exchange.chunked
-        if exchange.upgrade and has_body and self._parser.should_upgrade():
-            return InvalidArgument("upgrade", "with a body", "no body")
-        if exchange.content_length and limits.max_body and exchange.content_length > limits.max_body:
-            return EntityTooLarge(limits.max_body)
-        return None
 
     def _check_sizes(self) -> None:
         limits = self._limits
@@ -373,93 +346,3 @@ class ClientConnection(asyncio.Protocol):
             self.close()
         else:
             self.deadline = self._loop.time() + self._limits.idle_timeout
-
-
-def _without_scheme(host: bytes) -> bytes:
-    """Clients of FC whose endpoint is told as a URL send all of that URL as the host."""
-    return host.removeprefix(b"http://").removeprefix(b"https://").removesuffix(b"/")
-
-
-def _absolute(exchange: Exchange) -> SampanError | None:
-    """`GET http://host/path`. Source: RFC 9112 §3.2.2: the target's host counts."""
-    scheme, found, rest = exchange.target.partition(b"://")
-    if not found or scheme.lower() not in (b"http", b"https"):
-        return InvalidArgument("target", exchange.target.decode("latin-1"), "a path that begins with /")
-    host, _, path = rest.partition(b"/")
-    exchange.host, exchange.target = host, b"/" + path
-    return None
-
-
-def _take_host(exchange: Exchange, value: bytes) -> None:
-    exchange.hosts += 1
-    exchange.host = value
-
-
-def _take_length(exchange: Exchange, value: bytes) -> None:
-    exchange.content_length = int(value)  # the parser has checked it
-
-
-def _take_coding(exchange: Exchange, value: bytes) -> None:
-    exchange.chunked = True
-    if value.lower() != b"chunked":
-        exchange.refusal = InvalidArgument("transfer-encoding", value.decode("latin-1"), "chunked")
-
-
-def _take_connection(exchange: Exchange, value: bytes) -> None:
-    names = frozenset(token.strip() for token in value.lower().split(b","))
-    exchange.connection_names |= names - {b"close", b"keep-alive", b"upgrade", b"host"}
-
-
-def _take_upgrade(exchange: Exchange, value: bytes) -> None:
-    if not value.lower().startswith(b"h2c"):  # would let a client speak past us
-        exchange.upgrade = value
-
-
-def _take_expect(exchange: Exchange, value: bytes) -> None:
-    exchange.expects_continue = value.lower() == b"100-continue"
-
-
-def _take_authorization(exchange: Exchange, value: bytes) -> None:
-    exchange.authorization = value
-
-
-def _take_traceparent(exchange: Exchange, value: bytes) -> None:
-    if is_traceparent(value):
-        exchange.traceparent = value
-
-
-def _take_forwarded(exchange: Exchange, value: bytes) -> None:
-    exchange.forwarded += value + b", "
-
-
-def _take_forwarded_for(exchange: Exchange, value: bytes) -> None:
-    exchange.forwarded_for += value + b", "
-
-
-def _take_proto(exchange: Exchange, value: bytes) -> None:
-    exchange.proto_told = True
-
-
-def _take_forwarded_host(exchange: Exchange, value: bytes) -> None:
-    exchange.host_told = True
-
-
-def _take_invocation_type(exchange: Exchange, value: bytes) -> None:
-    exchange.asynchronous = value.lower() == b"async"
-
-
-_TAKES = {
-    b"host": _take_host,
-    b"content-length": _take_length,
-    b"transfer-encoding": _take_coding,
-    b"connection": _take_connection,
-    b"upgrade": _take_upgrade,
-    b"expect": _take_expect,
-    b"authorization": _take_authorization,
-    b"traceparent": _take_traceparent,
-    b"forwarded": _take_forwarded,
-    b"x-forwarded-for": _take_forwarded_for,
-    b"x-forwarded-proto": _take_proto,
-    b"x-forwarded-host": _take_forwarded_host,
-    b"x-fc-invocation-type": _take_invocation_type,
-}
