@@ -102,8 +102,6 @@ class Forward:
         upstream = instance.upstream
         begun = loop.time()
         while True:
-            if exchange.refusal is not None:
-                raise exchange.refusal  # its body went wrong while it waited
             connection = upstream.take(idempotent, loop.time()) or await upstream.connect()
             call = make(connection)
             try:
@@ -117,6 +115,10 @@ class Forward:
     ) -> bool:
         """One attempt; False when it may, and has to, be made again."""
         connection = call.connection
+        if exchange.refusal is not None:  # its body went wrong while it waited
+            call.stop()
+            upstream.drop(connection)
+            raise exchange.refusal
         upload = self._upload(exchange, connection, call, head, method)
         try:
             await call.done

@@ -13,14 +13,16 @@ from typing import Any, Protocol
 
 import httptools
 
+from sampan.gateway.declined import BodyAfterAll
 from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
-from sampan.gateway.heads import TAKES, fault
-from sampan.model.errors import CallerMistake, EntityTooLarge, InvalidArgument
+from sampan.gateway.heads import TAKES, body_too_large, fault, too_long, unreadable
+from sampan.model.errors import EntityTooLarge, InvalidArgument, SampanError
 from sampan.settings import Gateway as Limits
 
 LINGER = (
     5.0  # seconds that an answered request's unread body is still swallowed, so the answer is not lost by a reset
 )
+HALF_OPEN = 2.0  # seconds that a client which sends no more is thought to be there still, with no answer begun
 _STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
 _AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether it switches
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
@@ -56,6 +58,8 @@ class ClientConnection(asyncio.Protocol):
         self._quiet = 0
         self._trailers = False
         self._deaf = False  # nothing more is parsed: refused, or closing
+        self._half_closed = False  # the client sends no more; it may still be reading
+        self._unread: Exchange | None = None  # has a body, and asks for an upgrade that is not offered
         self._rest: bytearray | None = None  # what followed a request for an upgrade
         self._tunnel: asyncio.Transport | None = None
         self.peer = b""
@@ -114,6 +118,9 @@ class ClientConnection(asyncio.Protocol):
             self._deaf_after(exchange)
             return
         if not exchange.keep_alive or self._front.draining or self._tunnel is not None:
+            self._take_leave()
+            return
+        if self._half_closed and not self._waiting:
             self.close()
             return
         self.deadline = self._loop.time() + self._limits.idle_timeout
@@ -141,6 +148,8 @@ class ClientConnection(asyncio.Protocol):
         if self._current is not None and self._parsing is self._current:
             self._current.fail(ClientGone("the request's body stopped coming"))
             self.deadline = self._loop.time() + LINGER
+        elif self._half_closed and self._current is not None and self._current.begun:
+            self.deadline = _FOREVER  # writing tells whether it is there
         elif self._transport.is_closing() or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
@@ -178,11 +187,15 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._rest = bytearray()
-            if rest := data[upgrade.args[0] :]:
-                self._keep(rest)
+            rest = data[upgrade.args[0] :]
+            if self._unread is not None:
+                self._read_on(rest)
+            else:
+                self._rest = bytearray()
+                if rest:
+                    self._keep(rest)
         except httptools.HttpParserError as error:
-            self._refuse(InvalidArgument("request", str(error), "a well-formed HTTP/1.1 request"))
+            self._refuse(unreadable(str(error)))
         else:
             if alone and self._head_fed == 0 and not self._waiting:
                 self._head_fed = len(data)  # one head was begun and none ended: all of it belongs to that head
@@ -194,8 +207,18 @@ class ClientConnection(asyncio.Protocol):
         elif self._waiting:
             self.hold(Hold.PIPELINE)
 
-    def eof_received(self) -> None:
-        return  # closes: a client that sends no more takes no more either
+    def eof_received(self) -> bool:
+        """The client sends no more; whether it still reads, only an answer can find out. True: stay open."""
+        if (
+            self.idle
+            or self._parsing is not None
+            or self._tunnel is not None
+            or not self._transport.can_write_eof()
+        ):
+            return False
+        self._half_closed = self._deaf = True
+        self._heard()
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._front.left(self)
@@ -250,12 +273,15 @@ class ClientConnection(asyncio.Protocol):
         if version != "1.1":
             exchange.http10 = True
         exchange.keep_alive = parser.should_keep_alive()
+        upgrading = parser.should_upgrade()
+        if exchange.upgrade and (exchange.http10 or not upgrading):
+            exchange.upgrade = b""  # RFC 9110 §7.8
         if exchange.refusal is None:
-            exchange.refusal = fault(exchange, version, self._head_size, parser.should_upgrade(), self._limits)
-        if exchange.upgrade and not parser.should_upgrade():
-            exchange.upgrade = b""
+            exchange.refusal = fault(exchange, version, self._head_size, self._limits)
         if exchange.content_length or exchange.chunked:
             exchange.body = Body(self)
+            if upgrading and not exchange.upgrade:
+                self._unread, self._parsing = exchange, None
         if exchange.refusal is not None:
             exchange.keep_alive = exchange.keep_alive and isinstance(exchange.refusal, EntityTooLarge)
         self._waiting.append(exchange)
@@ -268,7 +294,7 @@ class ClientConnection(asyncio.Protocol):
         exchange.body.feed(piece)
         limit = self._limits.max_body
         if limit and exchange.body.size > limit and exchange.refusal is None:
-            exchange.fail(EntityTooLarge(limit))
+            exchange.fail(body_too_large(exchange, limit))
 
     def on_message_complete(self) -> None:
         self._quiet = 0
@@ -292,6 +318,8 @@ class ClientConnection(asyncio.Protocol):
         if self._current is None:
             if self._waiting or self._head_fed >= 0:
                 return
+        elif self._half_closed:
+            self.deadline = self._loop.time() + HALF_OPEN
         elif self._parsing is self._current and not self._holds:
             self.deadline = self._loop.time() + self._limits.idle_timeout
         else:
@@ -301,11 +329,11 @@ class ClientConnection(asyncio.Protocol):
         limits = self._limits
         most = limits.max_request_header + limits.max_target + 1024
         if self._head_fed > most:
-            self._refuse(InvalidArgument("headers", self._head_fed, f"at most {limits.max_request_header} bytes"))
+            self._refuse(too_long(self._url, self._head_fed, limits))
         elif self._parsing is not None and self._head_fed < 0 and self._quiet > _STRAY:
             self._refuse(InvalidArgument("chunked body", self._quiet, f"at most {_STRAY} bytes beside the data"))
 
-    def _refuse(self, error: CallerMistake) -> None:
+    def _refuse(self, error: SampanError) -> None:
         """What comes cannot be understood: the requests before it are answered, then this, then it is over."""
         self._deaf = True
         exchange = self._parsing
@@ -320,11 +348,33 @@ class ClientConnection(asyncio.Protocol):
         exchange.refusal = error
         exchange.keep_alive = False
 
+    def _take_leave(self) -> None:
+        """Close. Of a client that was not understood, what still comes is swallowed for a while: it would reset the
+        connection, and the answer might be lost with it. Source: RFC 9112 §9.6.
+        """
+        if self._deaf and not self._half_closed and self._transport.can_write_eof():
+            self._waiting.clear()
+            self.release(Hold.PIPELINE)
+            self.deadline = self._loop.time() + LINGER
+            self._transport.write_eof()
+        else:
+            self.close()
+
     def _keep(self, data: bytes) -> None:
         assert self._rest is not None
         self._rest += data
         if len(self._rest) > _AFTER_UPGRADE:
             self.hold(Hold.BODY)
+
+    def _read_on(self, rest: bytes) -> None:
+        """The parser takes what follows for another protocol's; it is the body of a plain request."""
+        exchange, self._unread = self._unread, None
+        assert exchange is not None
+        self._parsing = exchange
+        self._parser = httptools.HttpRequestParser(BodyAfterAll(self))
+        self._parser.feed_data(BodyAfterAll.head(exchange))
+        if rest:
+            self.data_received(rest)
 
     def _resume_http(self) -> None:
         """The upgrade was not taken up: what followed is the next request."""
