@@ -111,18 +111,22 @@ class Bare:
     def half_close(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
 
+    async def more(self) -> bytes:
+        """What comes next; b"" once nothing will."""
+        async with asyncio.timeout(PATIENCE):
+            try:
+                piece = await self._loop.sock_recv(self._socket, 1 << 16)
+            except ConnectionError:
+                self.reset = True
+                return b""
+        self.got += piece
+        return piece
+
     async def until(self, enough: bytes | None) -> bytes:
         """All that came until `enough` of it came, or until the other end closed."""
-        async with asyncio.timeout(PATIENCE):
-            while enough is None or enough not in self.got:
-                try:
-                    piece = await self._loop.sock_recv(self._socket, 1 << 16)
-                except ConnectionError:
-                    self.reset = True
-                    break
-                if not piece:
-                    break
-                self.got += piece
+        while enough is None or enough not in self.got:
+            if not await self.more():
+                break
         return self.got
 
 
