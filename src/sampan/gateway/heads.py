@@ -116,9 +116,14 @@ def _take_length(exchange: Exchange, value: bytes) -> None:
 
 
 def _take_coding(exchange: Exchange, value: bytes) -> None:
+    """Source: RFC 9112 §6.1 and §6.3: chunked has to be the last; what comes before it is understood or not."""
+    told = value.strip().lower()
+    if told != b"chunked" or exchange.chunked:
+        if told.rpartition(b",")[2].strip() == b"chunked":
+            exchange.refusal = NotImplementedHere("transfer-encoding", value.decode("latin-1"), "chunked alone is")
+        else:
+            exchange.refusal = InvalidArgument("transfer-encoding", value.decode("latin-1"), "chunked")
     exchange.chunked = True
-    if value.strip().lower() != b"chunked":
-        exchange.refusal = NotImplementedHere("transfer-encoding", value.decode("latin-1"), "send it chunked")
 
 
 def _take_connection(exchange: Exchange, value: bytes) -> None:

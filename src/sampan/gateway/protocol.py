@@ -115,7 +115,9 @@ class ClientConnection(asyncio.Protocol):
             if exchange.expects_continue:
                 self.close()
                 return
-            self._deaf_after(exchange)
+            self.deadline = self._loop.time() + LINGER  # the rest is swallowed for a while
+            if self._deaf:
+                self._take_leave()
             return
         if not exchange.keep_alive or self._front.draining or self._tunnel is not None:
             self._take_leave()
@@ -195,7 +197,8 @@ class ClientConnection(asyncio.Protocol):
                 if rest:
                     self._keep(rest)
         except httptools.HttpParserError as error:
-            self._refuse(unreadable(str(error)))
+            if not self._deaf:
+                self._refuse(unreadable(str(error)))
         else:
             if alone and self._head_fed == 0 and not self._waiting:
                 self._head_fed = len(data)  # one head was begun and none ended: all of it belongs to that head
@@ -273,14 +276,13 @@ class ClientConnection(asyncio.Protocol):
         if version != "1.1":
             exchange.http10 = True
         exchange.keep_alive = parser.should_keep_alive()
-        upgrading = parser.should_upgrade()
-        if exchange.upgrade and (exchange.http10 or not upgrading):
+        if exchange.upgrade and (exchange.http10 or not parser.should_upgrade()):
             exchange.upgrade = b""  # RFC 9110 §7.8
         if exchange.refusal is None:
             exchange.refusal = fault(exchange, version, self._head_size, self._limits)
         if exchange.content_length or exchange.chunked:
             exchange.body = Body(self)
-            if upgrading and not exchange.upgrade:
+            if not exchange.upgrade and parser.should_upgrade():
                 self._unread, self._parsing = exchange, None
         if exchange.refusal is not None:
             exchange.keep_alive = exchange.keep_alive and isinstance(exchange.refusal, EntityTooLarge)
@@ -307,6 +309,9 @@ class ClientConnection(asyncio.Protocol):
     # ── inside ──
 
     def _next(self) -> None:
+        if self._transport.is_closing():
+            self._waiting.clear()
+            return
         exchange = self._current = self._waiting.popleft()
         if not self._waiting:
             self.release(Hold.PIPELINE)
@@ -339,7 +344,8 @@ class ClientConnection(asyncio.Protocol):
         exchange = self._parsing
         if exchange is not None and exchange.body is not None:
             exchange.keep_alive = False
-            exchange.fail(error)
+            if exchange.refusal is None:
+                exchange.fail(error)
             return
         exchange = exchange or Exchange(self)
         self._head_fed = -1
@@ -383,12 +389,6 @@ class ClientConnection(asyncio.Protocol):
         self.release(Hold.BODY)
         if rest:
             self.data_received(bytes(rest))
-
-    def _deaf_after(self, exchange: Exchange) -> None:
-        """Answered before its body had come: swallow the rest, for a while."""
-        self.deadline = self._loop.time() + LINGER
-        if self._deaf:
-            self.close()
 
     def _swallowed(self, exchange: Exchange) -> None:
         """A body that nobody wanted has ended."""
