@@ -19,10 +19,10 @@ from sampan.gateway.heads import TAKES, body_too_large, fault, too_long, unreada
 from sampan.model.errors import EntityTooLarge, InvalidArgument, SampanError
 from sampan.settings import Gateway as Limits
 
-LINGER = (
-    5.0  # seconds that an answered request's unread body is still swallowed, so the answer is not lost by a reset
+LINGER = 5.0  # seconds that what comes behind an answer is still swallowed, so that no reset takes the answer away
+HALF_OPEN = (
+    2.0  # seconds that a client which sends no more is thought to be there still while nothing is written to it
 )
-HALF_OPEN = 2.0  # seconds that a client which sends no more is thought to be there still, with no answer begun
 _STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
 _AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether it switches
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
@@ -58,6 +58,7 @@ class ClientConnection(asyncio.Protocol):
         self._quiet = 0
         self._trailers = False
         self._deaf = False  # nothing more is parsed: refused, or closing
+        self._written = 0  # bytes of the answer when last looked at, of a client that half-closed
         self._half_closed = False  # the client sends no more; it may still be reading
         self._unread: Exchange | None = None  # has a body, and asks for an upgrade that is not offered
         self._rest: bytearray | None = None  # what followed a request for an upgrade
@@ -150,8 +151,8 @@ class ClientConnection(asyncio.Protocol):
         if self._current is not None and self._parsing is self._current:
             self._current.fail(ClientGone("the request's body stopped coming"))
             self.deadline = self._loop.time() + LINGER
-        elif self._half_closed and self._current is not None and self._current.begun:
-            self.deadline = _FOREVER  # writing tells whether it is there
+        elif self._half_closed and self._current is not None and self._still_takes(self._current):
+            self.deadline = self._loop.time() + HALF_OPEN
         elif self._transport.is_closing() or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
@@ -194,8 +195,7 @@ class ClientConnection(asyncio.Protocol):
                 self._read_on(rest)
             else:
                 self._rest = bytearray()
-                if rest:
-                    self._keep(rest)
+                self._keep(rest)
         except httptools.HttpParserError as error:
             if not self._deaf:
                 self._refuse(unreadable(str(error)))
@@ -354,10 +354,13 @@ class ClientConnection(asyncio.Protocol):
         exchange.refusal = error
         exchange.keep_alive = False
 
+    def _still_takes(self, exchange: Exchange) -> bool:
+        """Of an answer under way: writing to a client that has gone ends the connection by itself."""
+        before, self._written = self._written, exchange.bytes_out
+        return self._written != before or self._transport.get_write_buffer_size() > 0
+
     def _take_leave(self) -> None:
-        """Close. Of a client that was not understood, what still comes is swallowed for a while: it would reset the
-        connection, and the answer might be lost with it. Source: RFC 9112 §9.6.
-        """
+        """Close; but what was not understood may go on, and would reset the answer away. Source: RFC 9112 §9.6."""
         if self._deaf and not self._half_closed and self._transport.can_write_eof():
             self._waiting.clear()
             self.release(Hold.PIPELINE)
@@ -374,11 +377,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _read_on(self, rest: bytes) -> None:
         """The parser takes what follows for another protocol's; it is the body of a plain request."""
-        exchange, self._unread = self._unread, None
-        assert exchange is not None
-        self._parsing = exchange
+        self._parsing, self._unread = self._unread, None
+        assert self._parsing is not None
         self._parser = httptools.HttpRequestParser(BodyAfterAll(self))
-        self._parser.feed_data(BodyAfterAll.head(exchange))
+        self._parser.feed_data(BodyAfterAll.head(self._parsing))
         if rest:
             self.data_received(rest)
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from sampan.gateway import protocol
 from sampan.model.invocation import Outcome
 from tests.gateway.conftest import MakeStage
 from tests.gateway.hostile.parts import Bare, record, statuses
@@ -54,13 +55,16 @@ async def test_all_requests_before_a_half_close_are_answered(stage: MakeStage) -
     assert len(recorder.seen) == 5
 
 
-async def test_a_long_answer_goes_on_to_a_client_that_half_closed(stage: MakeStage) -> None:
-    s = await stage()
+async def test_a_long_answer_goes_on_to_a_client_that_half_closed(
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HALF_OPEN", 0.4)
+    s = await stage(header_timeout=0.4)
 
     async def play(request: Request, reader: R, writer: W) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(25):
-            await asyncio.sleep(0.1)  # longer, in all, than a client that half-closed is waited for
+        for _ in range(60):
+            await asyncio.sleep(0.02)  # longer, in all, than a client that half-closed is waited for
             writer.write(b"1\r\nx\r\n")
         writer.write(b"0\r\n\r\n")
 
@@ -69,8 +73,31 @@ async def test_a_long_answer_goes_on_to_a_client_that_half_closed(stage: MakeSta
         await client.send([GET + b"\r\n"])
         client.half_close()
         got = await client.until(None)
-    assert got.count(b"1\r\nx\r\n") == 25
+    assert got.count(b"x\r\n") == 60
     assert got.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before an answer", "within one"])
+async def test_a_client_that_went_away_is_not_taken_for_one_that_half_closed_for_long(
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    monkeypatch.setattr(protocol, "HALF_OPEN", 0.1)
+    s = await stage(header_timeout=0.4)
+    left = asyncio.Event()
+
+    async def play(request: Request, reader: R, writer: W) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" * begun)
+        await reader.read(1)
+        left.set()
+
+    await s.serve(play, timeout=60.0)
+    async with Bare(s) as client:
+        await client.send([GET + b"\r\n"])
+        if begun:
+            await client.until(b"1\r\nx\r\n")
+    async with asyncio.timeout(PATIENCE):
+        await left.wait()
+    assert (await s.record()).outcome is Outcome.CLIENT_GONE
 
 
 @pytest.mark.parametrize(
