@@ -397,36 +397,6 @@ async def test_a_slow_function_holds_the_uploader_back(stage: MakeStage) -> None
     await task
 
 
-@pytest.mark.parametrize(
-    ("request_", "code"),
-    [
-        (b"GET / HTTP/1.1\r\n\r\n", b"InvalidArgument"),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"InvalidArgument"),
-        (b'GET / HTTP/1.1\r\nHost: a"b\r\n\r\n', b"InvalidArgument"),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n", b"InvalidArgument"),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20000, b"InvalidArgument"),
-        (b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"InvalidArgument"),
-        (b"nonsense\r\n\r\n", b"InvalidArgument"),
-        (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"InvalidArgument",
-        ),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", b"InvalidArgument"),
-        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", b"NotSupported"),
-        (b"POST /fn/web/ HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n", b"EntityTooLarge"),
-    ],
-)
-async def test_a_request_that_breaks_http_or_a_limit_is_refused(
-    stage: MakeStage, request_: bytes, code: bytes
-) -> None:
-    s = await stage(max_body=100)
-    client = await s.client()
-    client.send(request_)
-    answer = await client.answer()
-    assert answer.status == 400
-    assert code in answer.body
-
-
 async def test_a_streamed_body_over_its_limit_is_refused_where_it_passes_it(stage: MakeStage) -> None:
     s = await stage(max_body=100)
 

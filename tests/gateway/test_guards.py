@@ -173,7 +173,6 @@ async def test_a_claim_that_would_not_arrive_as_it_is_is_refused(stage: MakeStag
         ("/public/../admin", 403), ("/public/%2e%2e/admin", 403), ("/public/..%2fadmin", 403), ("/public/..", 403),
         ("/public/%252e%252e/admin", 403), ("/public/..;/admin", 403), ("/public/..\\admin", 403),
         ("/public/%c0%ae%c0%ae/admin", 403),
-        ("/public/#/x", 403),
         ("/public/caf%C3%A9", 200),
         ("/public//../admin", 403), ("//public/a", 403), ("/public/./a", 403), ("/?/public/", 403),
     ],
@@ -191,7 +190,7 @@ async def test_a_whitelist_frees_its_paths_and_no_way_around(stage: MakeStage, p
         ("/", 200), ("/a/b", 200), ("/administration", 200),
         ("/admin", 403), ("/secret/", 403), ("/secret/a", 403), ("/%61dmin", 403), ("/%73ecret/a", 403),
         ("//admin", 403), ("/a/../admin", 403), ("/a/%2e%2e/admin", 403), ("/%2561dmin", 403), ("/./admin", 403),
-        ("/admin/", 403), ("/admin#x", 403), ("/admin;x=1", 403), ("/a\\..\\admin", 403),
+        ("/admin/", 403), ("/admin#x", 400), ("/admin;x=1", 403), ("/a\\..\\admin", 403),
     ],
 )  # fmt: skip
 async def test_a_blacklist_binds_its_paths_however_they_are_spelt(stage: MakeStage, path: str, status: int) -> None:

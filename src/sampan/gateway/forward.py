@@ -110,10 +110,12 @@ class Forward:
         upstream = instance.upstream
         begun = loop.time()
         while True:
-            if exchange.refusal is not None:
-                raise exchange.refusal  # its body went wrong while it waited
             connection = upstream.take(idempotent, loop.time()) or await upstream.connect()
             call = make(connection)
+            if exchange.refusal is not None:  # its body went wrong while it waited
+                call.stop()
+                upstream.drop(connection)
+                raise exchange.refusal
             whole = self._upload(exchange, connection, call, head, method)
             try:
                 await call.done

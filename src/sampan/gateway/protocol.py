@@ -9,35 +9,33 @@ import math
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
 
-from sampan.gateway.container import is_traceparent
+from sampan.gateway.declined import BodyAfterAll
 from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
+from sampan.gateway.heads import TAKES, Take, body_too_large, fault, too_long, unreadable
 from sampan.gateway.known import Heads
-from sampan.model.errors import CallerMistake, EntityTooLarge, InvalidArgument, NotSupported, SampanError
+from sampan.gateway.plain import read_plain
+from sampan.model.errors import EntityTooLarge, InvalidArgument, SampanError
 from sampan.settings import Gateway as Limits
 
-LINGER = (
-    5.0  # seconds that an answered request's unread body is still swallowed, so the answer is not lost by a reset
+LINGER = 5.0  # seconds that what comes behind an answer is still swallowed, so that no reset takes the answer away
+HALF_OPEN = (
+    2.0  # seconds that a client which sends no more is thought to be there still while nothing is written to it
 )
 _STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
 _AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether it switches
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
-_HOST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]%~")
 _FOREVER = math.inf
-_PLAIN_HEAD = 16 << 10  # bytes; a longer head is the parser's
-_PLAIN_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
-_PLAIN_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
 
 
 class Front(Protocol):
     """Who answers, and who keeps the list of connections."""
 
     draining: bool
-    heads: "Heads[Take]"
+    heads: Heads[Take]
 
     async def serve(self, exchange: Exchange) -> None: ...
     def joined(self, connection: "ClientConnection") -> None: ...
@@ -63,6 +61,9 @@ class ClientConnection(asyncio.Protocol):
         self._quiet = 0
         self._trailers = False
         self._deaf = False  # nothing more is parsed: refused, or closing
+        self._written = 0  # bytes of the answer when last looked at, of a client that half-closed
+        self._half_closed = False  # the client sends no more; it may still be reading
+        self._unread: Exchange | None = None  # has a body, and asks for an upgrade that is not offered
         self._rest: bytearray | None = None  # what followed a request for an upgrade
         self._tunnel: asyncio.Transport | None = None
         self.peer = b""
@@ -119,9 +120,14 @@ class ClientConnection(asyncio.Protocol):
             if exchange.expects_continue:
                 self.close()
                 return
-            self._deaf_after(exchange)
+            self.deadline = self._loop.time() + LINGER  # the rest is swallowed for a while
+            if self._deaf:
+                self._take_leave()
             return
         if not exchange.keep_alive or self._front.draining or self._tunnel is not None:
+            self._take_leave()
+            return
+        if self._half_closed and not self._waiting:
             self.close()
             return
         self.deadline = self._loop.time() + self._limits.idle_timeout
@@ -149,6 +155,8 @@ class ClientConnection(asyncio.Protocol):
         if self._current is not None and self._parsing is self._current:
             self._current.fail(ClientGone("the request's body stopped coming"))
             self.deadline = self._loop.time() + LINGER
+        elif self._half_closed and self._current is not None and self._still_takes(self._current):
+            self.deadline = self._loop.time() + HALF_OPEN
         elif self._transport.is_closing() or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
@@ -180,7 +188,9 @@ class ClientConnection(asyncio.Protocol):
             self._keep(data)
             return
         between = self._parsing is None and self._current is None and not self._waiting and self._head_fed < 0
-        if between and self._read_known(data):
+        if between and (plain := read_plain(data, self._heads, self, self._limits)) is not None:
+            self._waiting.append(plain)
+            self._next()
             return
         self._quiet += len(data)
         alone = self._parsing is None and self.idle
@@ -189,11 +199,15 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._rest = bytearray()
-            if rest := data[upgrade.args[0] :]:
+            rest = data[upgrade.args[0] :]
+            if self._unread is not None:
+                self._read_on(rest)
+            else:
+                self._rest = bytearray()
                 self._keep(rest)
         except httptools.HttpParserError as error:
-            self._refuse(InvalidArgument("request", str(error), "a well-formed HTTP/1.1 request"))
+            if not self._deaf:
+                self._refuse(unreadable(str(error)))
         else:
             if alone and self._head_fed == 0 and not self._waiting:
                 self._head_fed = len(data)  # one head was begun and none ended: all of it belongs to that head
@@ -205,8 +219,18 @@ class ClientConnection(asyncio.Protocol):
         elif self._waiting:
             self.hold(Hold.PIPELINE)
 
-    def eof_received(self) -> None:
-        return  # closes: a client that sends no more takes no more either
+    def eof_received(self) -> bool:
+        """The client sends no more; whether it still reads, only an answer can find out. True: stay open."""
+        if (
+            self.idle
+            or self._parsing is not None
+            or self._tunnel is not None
+            or not self._transport.can_write_eof()
+        ):
+            return False
+        self._half_closed = self._deaf = True
+        self._heard()
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._front.left(self)
@@ -261,12 +285,14 @@ class ClientConnection(asyncio.Protocol):
         if version != "1.1":
             exchange.http10 = True
         exchange.keep_alive = parser.should_keep_alive()
+        if exchange.upgrade and (exchange.http10 or not parser.should_upgrade()):
+            exchange.upgrade = b""  # RFC 9110 §7.8
         if exchange.refusal is None:
-            exchange.refusal = self._fault(exchange, version)
-        if exchange.upgrade and not parser.should_upgrade():
-            exchange.upgrade = b""
+            exchange.refusal = fault(exchange, version, self._head_size, self._limits)
         if exchange.content_length or exchange.chunked:
             exchange.body = Body(self)
+            if not exchange.upgrade and parser.should_upgrade():
+                self._unread, self._parsing = exchange, None
         if exchange.refusal is not None:
             exchange.keep_alive = exchange.keep_alive and isinstance(exchange.refusal, EntityTooLarge)
         self._waiting.append(exchange)
@@ -279,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
         exchange.body.feed(piece)
         limit = self._limits.max_body
         if limit and exchange.body.size > limit and exchange.refusal is None:
-            exchange.fail(EntityTooLarge(limit))
+            exchange.fail(body_too_large(exchange, limit))
 
     def on_message_complete(self) -> None:
         self._quiet = 0
@@ -291,39 +317,10 @@ class ClientConnection(asyncio.Protocol):
 
     # ── inside ──
 
-    def _read_known(self, data: bytes) -> bool:
-        """Take `data` for one whole request of lines that are known; False: it is the parser's."""
-        begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
-        if not 0 < begin < end < _PLAIN_HEAD:
-            return False
-        words = data[:begin].split(b" ")
-        if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] not in _PLAIN_METHODS:
-            return False
-        target = words[1]
-        if target[:1] != b"/" or target.translate(None, _PLAIN_TARGET):
-            return False
-        head = self._heads.read(data[begin + 2 : end])
-        if head is None or len(data) - end - 4 != max(0, head.length):
-            return False
-        exchange = Exchange(self)
-        exchange.method, exchange.target = words[0], target
-        exchange.headers, exchange.passed = head.headers, head.passed
-        for take, value in head.takes:
-            take(exchange, value)
-        self._head_size = end - begin
-        if exchange.refusal is None:
-            exchange.refusal = self._fault(exchange, "1.1")
-        if exchange.refusal is not None:
-            exchange.keep_alive = isinstance(exchange.refusal, EntityTooLarge)
-        if head.length > 0:
-            exchange.body = Body(self)
-            exchange.body.feed(data[end + 4 :])
-            exchange.body.end()
-        self._waiting.append(exchange)
-        self._next()
-        return True
-
     def _next(self) -> None:
+        if self._transport.is_closing():
+            self._waiting.clear()
+            return
         exchange = self._current = self._waiting.popleft()
         if self._holds and not self._waiting:
             self.release(Hold.PIPELINE)
@@ -335,52 +332,29 @@ class ClientConnection(asyncio.Protocol):
         if self._current is None:
             if self._waiting or self._head_fed >= 0:
                 return
+        elif self._half_closed:
+            self.deadline = self._loop.time() + HALF_OPEN
         elif self._parsing is self._current and not self._holds:
             self.deadline = self._loop.time() + self._limits.idle_timeout
         else:
             self.deadline = _FOREVER
 
-    def _fault(self, exchange: Exchange, version: str) -> SampanError | None:
-        """What is wrong with the head, if anything."""
-        limits = self._limits
-        if self._head_size > limits.max_request_header:
-            return InvalidArgument("headers", self._head_size, f"at most {limits.max_request_header} bytes")
-        if len(exchange.target) > limits.max_target:
-            return InvalidArgument("path and query", len(exchange.target), f"at most {limits.max_target} bytes")
-        if version not in ("1.1", "1.0"):
-            return InvalidArgument("HTTP version", version, "1.1 and 1.0")
-        if exchange.method == b"CONNECT":
-            return NotSupported("CONNECT")
-        if not exchange.target.startswith(b"/") and (fault := _absolute(exchange)) is not None:
-            return fault
-        if exchange.hosts != 1 and not (exchange.http10 and not exchange.hosts):
-            return InvalidArgument("host", exchange.hosts, "one Host header")
-        if not _HOST.issuperset(exchange.host):
-            exchange.host = _without_scheme(exchange.host)
-        if not _HOST.issuperset(exchange.host):
-            return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
-        has_body = exchange.content_length or exchange.chunked
-        if exchange.upgrade and has_body and self._parser.should_upgrade():
-            return InvalidArgument("upgrade", "with a body", "no body")
-        if exchange.content_length and limits.max_body and exchange.content_length > limits.max_body:
-            return EntityTooLarge(limits.max_body)
-        return None
-
     def _check_sizes(self) -> None:
         limits = self._limits
         most = limits.max_request_header + limits.max_target + 1024
         if self._head_fed > most:
-            self._refuse(InvalidArgument("headers", self._head_fed, f"at most {limits.max_request_header} bytes"))
+            self._refuse(too_long(self._url, self._head_fed, limits))
         elif self._parsing is not None and self._head_fed < 0 and self._quiet > _STRAY:
             self._refuse(InvalidArgument("chunked body", self._quiet, f"at most {_STRAY} bytes beside the data"))
 
-    def _refuse(self, error: CallerMistake) -> None:
+    def _refuse(self, error: SampanError) -> None:
         """What comes cannot be understood: the requests before it are answered, then this, then it is over."""
         self._deaf = True
         exchange = self._parsing
         if exchange is not None and exchange.body is not None:
             exchange.keep_alive = False
-            exchange.fail(error)
+            if exchange.refusal is None:
+                exchange.fail(error)
             return
         exchange = exchange or Exchange(self)
         self._head_fed = -1
@@ -389,11 +363,35 @@ class ClientConnection(asyncio.Protocol):
         exchange.refusal = error
         exchange.keep_alive = False
 
+    def _still_takes(self, exchange: Exchange) -> bool:
+        """Of an answer under way: writing to a client that has gone ends the connection by itself."""
+        before, self._written = self._written, exchange.bytes_out
+        return self._written != before or self._transport.get_write_buffer_size() > 0
+
+    def _take_leave(self) -> None:
+        """Close; but what was not understood may go on, and would reset the answer away. Source: RFC 9112 §9.6."""
+        if self._deaf and not self._half_closed and self._transport.can_write_eof():
+            self._waiting.clear()
+            self.release(Hold.PIPELINE)
+            self.deadline = self._loop.time() + LINGER
+            self._transport.write_eof()
+        else:
+            self.close()
+
     def _keep(self, data: bytes) -> None:
         assert self._rest is not None
         self._rest += data
         if len(self._rest) > _AFTER_UPGRADE:
             self.hold(Hold.BODY)
+
+    def _read_on(self, rest: bytes) -> None:
+        """The parser takes what follows for another protocol's; it is the body of a plain request."""
+        self._parsing, self._unread = self._unread, None
+        assert self._parsing is not None
+        self._parser = httptools.HttpRequestParser(BodyAfterAll(self))
+        self._parser.feed_data(BodyAfterAll.head(self._parsing))
+        if rest:
+            self.data_received(rest)
 
     def _resume_http(self) -> None:
         """The upgrade was not taken up: what followed is the next request."""
@@ -403,112 +401,9 @@ class ClientConnection(asyncio.Protocol):
         if rest:
             self.data_received(bytes(rest))
 
-    def _deaf_after(self, exchange: Exchange) -> None:
-        """Answered before its body had come: swallow the rest, for a while."""
-        self.deadline = self._loop.time() + LINGER
-        if self._deaf:
-            self.close()
-
     def _swallowed(self, exchange: Exchange) -> None:
         """A body that nobody wanted has ended."""
         if not exchange.keep_alive or self._front.draining:
             self.close()
         else:
             self.deadline = self._loop.time() + self._limits.idle_timeout
-
-
-def _without_scheme(host: bytes) -> bytes:
-    """Clients of FC whose endpoint is told as a URL send all of that URL as the host."""
-    return host.removeprefix(b"http://").removeprefix(b"https://").removesuffix(b"/")
-
-
-def _absolute(exchange: Exchange) -> SampanError | None:
-    """`GET http://host/path`. Source: RFC 9112 §3.2.2: the target's host counts."""
-    scheme, found, rest = exchange.target.partition(b"://")
-    if not found or scheme.lower() not in (b"http", b"https"):
-        return InvalidArgument("target", exchange.target.decode("latin-1"), "a path that begins with /")
-    host, _, path = rest.partition(b"/")
-    exchange.host, exchange.target = host, b"/" + path
-    return None
-
-
-def _take_host(exchange: Exchange, value: bytes) -> None:
-    exchange.hosts += 1
-    exchange.host = value
-
-
-def _take_length(exchange: Exchange, value: bytes) -> None:
-    exchange.content_length = int(value)  # the parser has checked it
-
-
-def _take_coding(exchange: Exchange, value: bytes) -> None:
-    exchange.chunked = True
-    if value.lower() != b"chunked":
-        exchange.refusal = InvalidArgument("transfer-encoding", value.decode("latin-1"), "chunked")
-
-
-def _take_connection(exchange: Exchange, value: bytes) -> None:
-    names = frozenset(token.strip() for token in value.lower().split(b","))
-    exchange.connection_names |= names - {b"close", b"keep-alive", b"upgrade", b"host"}
-
-
-def _take_upgrade(exchange: Exchange, value: bytes) -> None:
-    if not value.lower().startswith(b"h2c"):  # would let a client speak past us
-        exchange.upgrade = value
-
-
-def _take_expect(exchange: Exchange, value: bytes) -> None:
-    exchange.expects_continue = value.lower() == b"100-continue"
-
-
-def _take_authorization(exchange: Exchange, value: bytes) -> None:
-    exchange.authorization = value
-
-
-def _take_origin(exchange: Exchange, value: bytes) -> None:
-    exchange.origin = value
-
-
-def _take_traceparent(exchange: Exchange, value: bytes) -> None:
-    if is_traceparent(value):
-        exchange.traceparent = value
-
-
-def _take_forwarded(exchange: Exchange, value: bytes) -> None:
-    exchange.forwarded += value + b", "
-
-
-def _take_forwarded_for(exchange: Exchange, value: bytes) -> None:
-    exchange.forwarded_for += value + b", "
-
-
-def _take_proto(exchange: Exchange, value: bytes) -> None:
-    exchange.proto_told = True
-
-
-def _take_forwarded_host(exchange: Exchange, value: bytes) -> None:
-    exchange.host_told = True
-
-
-def _take_invocation_type(exchange: Exchange, value: bytes) -> None:
-    exchange.asynchronous = value.lower() == b"async"
-
-
-Take = Callable[[Exchange, bytes], None]
-
-TAKES: dict[bytes, Take] = {
-    b"host": _take_host,
-    b"content-length": _take_length,
-    b"transfer-encoding": _take_coding,
-    b"connection": _take_connection,
-    b"upgrade": _take_upgrade,
-    b"expect": _take_expect,
-    b"authorization": _take_authorization,
-    b"origin": _take_origin,
-    b"traceparent": _take_traceparent,
-    b"forwarded": _take_forwarded,
-    b"x-forwarded-for": _take_forwarded_for,
-    b"x-forwarded-proto": _take_proto,
-    b"x-forwarded-host": _take_forwarded_host,
-    b"x-fc-invocation-type": _take_invocation_type,
-}

@@ -10,11 +10,12 @@ from sampan import settings
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.forward import Forward
+from sampan.gateway.heads import TAKES
 from sampan.gateway.invoke import Invoke
 from sampan.gateway.known import request_heads
 from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
-from sampan.gateway.protocol import TAKES, ClientConnection
+from sampan.gateway.protocol import ClientConnection
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
 from sampan.gateway.tally import Tallies, alone

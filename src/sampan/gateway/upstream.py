@@ -17,6 +17,7 @@ CONNECT_TIMEOUT = 5.0  # seconds; loopback or one veth away, so only a stopped o
 FRESH = (
     1.0  # seconds; servers close kept connections after 2 s (gunicorn) and more: younger ones are not racing that
 )
+_INTERIM = 64  # answers before the answer, such as early hints; more is no answer
 _PLAIN_STATUS = {
     f"HTTP/1.1 {status.value} {status.phrase}".encode(): status.value
     for status in HTTPStatus
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._head_size = 0
         self._interim = False
+        self._interims = 0
         self._until_close = False
         self._quiet = 0
         self._upload_chunked = False
@@ -93,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._upload_open = upload is not None
         self._upload_chunked = upload is True
         self.reusable = self.answering = self._head_done = False
-        self._quiet = 0
+        self._quiet = self._interims = 0
         self.transport.write(data)
 
     def send_body(self, piece: bytes) -> None:
@@ -190,6 +192,9 @@ class Connection(asyncio.Protocol):
         if lower == b"content-length":
             self.length = int(value)  # the parser has checked it
         elif lower == b"transfer-encoding":
+            if self.chunked or value.strip().lower() != b"chunked":  # RFC 9112 §7; the parser lets some through
+                told = value.decode("latin-1")
+                self._fault = BadResponse(f"the function's transfer coding is {told!r}; only chunked is understood")
             self.chunked = True
 
     def on_headers_complete(self) -> None:
@@ -197,11 +202,18 @@ class Connection(asyncio.Protocol):
             return
         self._quiet = 0
         self.status = self._parser.get_status_code()
+        version = self._parser.get_http_version()
+        if version != "1.1" and (version != "1.0" or self.chunked):  # RFC 9112 §6.1
+            self._fault = BadResponse(f"the function answered in HTTP {version}{' with chunks' * self.chunked}")
+            return
         if self.status < 100:
             self._fault = BadResponse(f"the function answered with status {self.status:03}")
             return
         if self.status < 200 and self.status != 101:
             self._interim = True
+            self._interims += 1
+            if self._interims > _INTERIM:
+                self._fault = BadResponse(f"the function sent more than {_INTERIM} interim answers")
             return
         self._head_done = True
         self.upgraded = self.status == 101
@@ -216,7 +228,11 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         self._quiet = 0
-        if self._receiver is not None and self._fault is None and not self._head_only:
+        if self._head_only:
+            self.reusable = (
+                False  # a body where there can be none: the rest of it would be in the next answer's way
+            )
+        elif self._receiver is not None and self._fault is None:
             self._receiver.on_body(piece)
 
     def on_message_complete(self) -> None:

@@ -58,6 +58,25 @@ class EntityTooLarge(CallerMistake):
         super().__init__(f"payload size exceeds maximum allowed size ({limit} bytes)")
 
 
+class TargetTooLong(InvalidArgument):
+    """A call's path and query are over their limit."""
+
+
+class HeadersTooLarge(InvalidArgument):
+    """A call's header lines are over their limit."""
+
+
+class BodyTooLarge(EntityTooLarge):
+    """An HTTP call's body is over its limit."""
+
+
+class ExpectationFailed(CallerMistake):
+    """The caller expects something that nobody here can promise."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"expect: got {given!r}, all that can be met is 100-continue")
+
+
 class NotFound(CallerMistake):
     """Something that was named does not exist."""
 
@@ -352,6 +371,20 @@ class FunctionTimedOut(FunctionFailed):
 
 class BadResponse(FunctionFailed):
     """The function's answer breaks HTTP or a limit."""
+
+
+class NotImplementedHere(SampanError):
+    """HTTP has it, this platform does not."""
+
+    def __init__(self, field: str, given: str, instead: str) -> None:
+        super().__init__(f"{field}: {given!r} is not implemented; {instead}")
+
+
+class HttpVersionNotSupported(SampanError):
+    """A version of HTTP that is not spoken here."""
+
+    def __init__(self, given: str = "") -> None:
+        super().__init__(f"HTTP version{given and ' ' + given} is not spoken here; HTTP/1.1 and HTTP/1.0 are")
 
 
 class PlatformFailed(SampanError):

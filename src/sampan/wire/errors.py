@@ -20,6 +20,10 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.FieldNotSupported: (400, "NotSupported"),  # (ours)
     e.PathNotSupported: (400, "PathNotSupported"),
     e.EntityTooLarge: (400, "EntityTooLarge"),
+    e.TargetTooLong: (414, "InvalidArgument"),  # RFC 9110 §15.5.15; FC's own calls get 400
+    e.HeadersTooLarge: (431, "InvalidArgument"),  # RFC 6585 §5; likewise
+    e.BodyTooLarge: (413, "EntityTooLarge"),  # RFC 9110 §15.5.14; likewise
+    e.ExpectationFailed: (417, "ExpectationFailed"),  # (ours)
     e.LimitExceeded: (400, "LimitExceededError"),
     e.MissingHeader: (400, "MissingRequiredHeader"),
     e.MethodNotAllowed: (405, "MethodNotAllowed"),  # (ours)
@@ -69,6 +73,8 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.ConnectionClosed: (502, "BadResponse"),
     e.FunctionTimedOut: (502, "BadResponse"),
     e.BadResponse: (502, "BadResponse"),
+    e.NotImplementedHere: (501, "NotImplemented"),  # (ours)
+    e.HttpVersionNotSupported: (505, "HttpVersionNotSupported"),  # (ours)
     e.PlatformFailed: (500, "InternalServerError"),
     e.SampanError: (500, "InternalServerError"),
 }

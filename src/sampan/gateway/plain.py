@@ -1,0 +1,44 @@
+"""A plain request that lies whole in one piece of data, read without the parser: most requests are.
+
+What is read here is less than what the parser and `heads` accept; everything else is left to them.
+"""
+
+from sampan.gateway.exchange import Body, Client, Exchange
+from sampan.gateway.heads import Take, fault
+from sampan.gateway.known import Heads
+from sampan.model.errors import EntityTooLarge
+from sampan.settings import Gateway as Limits
+
+_LONGEST = 16 << 10  # bytes of a head
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
+
+
+def read_plain(data: bytes, heads: Heads[Take], client: Client, limits: Limits) -> Exchange | None:
+    """The request that `data` is, no more and no less; None: it is the parser's."""
+    begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+    if not 0 < begin < end < _LONGEST:
+        return None
+    words = data[:begin].split(b" ")
+    if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] not in _METHODS:
+        return None
+    target = words[1]
+    if target[:1] != b"/" or target.translate(None, _TARGET):
+        return None
+    head = heads.read(data[begin + 2 : end])
+    if head is None or len(data) - end - 4 != max(0, head.length):
+        return None
+    exchange = Exchange(client)
+    exchange.method, exchange.target = words[0], target
+    exchange.headers, exchange.passed = head.headers, head.passed
+    for take, value in head.takes:
+        take(exchange, value)
+    if exchange.refusal is None:
+        exchange.refusal = fault(exchange, "1.1", end - begin, limits)
+    if exchange.refusal is not None:
+        exchange.keep_alive = isinstance(exchange.refusal, EntityTooLarge)
+    if head.length > 0:
+        exchange.body = Body(client)
+        exchange.body.feed(data[end + 4 :])
+        exchange.body.end()
+    return exchange
