@@ -6,6 +6,7 @@ finished; one that was begun and cannot be finished is cut, never ended as if it
 """
 
 import asyncio
+import math
 import time
 from enum import IntEnum
 from http import HTTPStatus
@@ -203,11 +204,14 @@ class Exchange:
         "refusal",
         "request",
         "running",
+        "secure",
         "status",
         "target",
         "traceparent",
         "upgrade",
     )  # fmt: skip
+    grpc = False  # carried over HTTP/2, answered with trailers; only exchanges of HTTP/2 can be
+    deadline = math.inf  # of the loop's clock; told by callers of gRPC
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -234,6 +238,7 @@ class Exchange:
         self.forwarded = b""
         self.forwarded_for = b""
         self.proto_told = False  # an X-Forwarded-Proto came in
+        self.secure = False  # the client's connection is TLS
         self.body: Body | None = None
         self.refusal: SampanError | None = None  # found by the parser; to be answered in its turn
         self.running: Running | None = None
@@ -337,6 +342,10 @@ class Exchange:
         if pieces:
             self._pieces = []
             self.client.writelines(pieces)
+
+    def refuse(self, error: SampanError) -> bool:
+        """Tell the error in a way of the exchange's own; False: it has none."""
+        return False
 
     def cut(self) -> None:
         """Break the connection off, in a way that no client takes for the end of an answer."""

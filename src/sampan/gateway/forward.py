@@ -11,11 +11,14 @@ from typing import TypeVar
 
 from sampan.gateway import container
 from sampan.gateway.exchange import Exchange
+from sampan.gateway.grpc import GrpcCall, carry
+from sampan.gateway.http2_stream import StreamExchange
 from sampan.gateway.leases import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import HttpTarget, Served
 from sampan.gateway.upstream import Connection, ConnectionDied, Unreachable, Upstream
+from sampan.gateway.upstream_http2 import Http2Upstream
 from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, NoCapacity
 
 API_TIMEOUT = 600.0  # seconds; a deploy that waits for its image takes its time
@@ -30,6 +33,8 @@ _HOP_BY_HOP = frozenset(
 )  # fmt: skip
 _DROPPED = _HOP_BY_HOP | {b"host", b"traceparent", b"forwarded", b"x-forwarded-for"}
 _CONTEXT = frozenset((b"tracestate", b"baggage"))
+_PROTO_HTTP, _PROTO_HTTPS = b'";proto=http\r\n', b'";proto=https\r\n'
+_FORWARDED_HTTP, _FORWARDED_HTTPS = b"X-Forwarded-Proto: http\r\n", b"X-Forwarded-Proto: https\r\n"
 
 Call = TypeVar("Call", bound=Underway)
 
@@ -43,7 +48,7 @@ class Forward:
 
     async def http(
         self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, signed: bool
-    ) -> Relay:
+    ) -> Relay | GrpcCall:
         """An HTTP call. signed: its Authorization header was for us, and stays here.
 
         Raises: Unreachable, FunctionExited, FunctionTimedOut, BadResponse.
@@ -51,9 +56,22 @@ class Forward:
         timeout = served.version.timeout
         idle = max(timeout, self._idle)
         head = http_head(exchange, target, served, signed)
+        if exchange.grpc:
+            return await self._grpc(exchange, instance, timeout, idle, head)
         return await self._send(
             exchange, instance, head, lambda connection: Relay(exchange, connection, timeout, idle, self._clock)
         )
+
+    async def _grpc(
+        self, exchange: Exchange, instance: Instance, timeout: float, idle: float, head: bytes
+    ) -> GrpcCall:
+        assert isinstance(exchange, StreamExchange)
+        begun = asyncio.get_running_loop().time()
+        call = GrpcCall(exchange, timeout, idle, self._clock)
+        try:
+            return await carry(instance.upstream.http2(Http2Upstream), call, head)
+        except ConnectionDied as error:
+            raise FunctionExited(int((asyncio.get_running_loop().time() - begun) * 1000)) from error
 
     async def event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Collect:
         """An event call; its body is whole. Raises: as `http`."""
@@ -181,10 +199,10 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
         b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(),
         b"\r\nX-Forwarded-For: ", exchange.forwarded_for, peer,
         b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
-        b"\";proto=http\r\n",
+        _PROTO_HTTPS if exchange.secure else _PROTO_HTTP,
     )  # fmt: skip
     if not exchange.proto_told:
-        parts.append(b"X-Forwarded-Proto: http\r\n")
+        parts.append(_FORWARDED_HTTPS if exchange.secure else _FORWARDED_HTTP)
     if not exchange.host_told:
         parts += (b"X-Forwarded-Host: ", exchange.host, b"\r\n")
     _end_head(parts, exchange)

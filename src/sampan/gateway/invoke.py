@@ -10,6 +10,7 @@ from sampan.gateway import events, replies
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import ClientGone, Exchange
 from sampan.gateway.forward import Forward
+from sampan.gateway.grpc import GrpcCall
 from sampan.gateway.leases import Instance, Leases
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
@@ -48,7 +49,7 @@ _OUTCOMES: tuple[tuple[type[SampanError], Outcome], ...] = (
     (CallerMistake, Outcome.REFUSED),
 )
 
-Call = TypeVar("Call", bound=Underway)
+Call = TypeVar("Call", bound=Underway | GrpcCall)
 
 log = Log("gateway")
 
@@ -103,6 +104,8 @@ class Invoke:
             signed = self._admit_caller(exchange, target)
             with self._limits.admit(target.endpoint.route):
                 deadline = exchange_deadline(served)
+                if exchange.grpc:
+                    deadline = min(deadline, exchange.deadline)
                 for _ in range(ATTEMPTS):
                     slot = self._leases.take(served.version) or await self._leases.wait(served.version, deadline)
                     exchange.leased, cold = time.time_ns(), cold or slot.cold

@@ -10,10 +10,11 @@ from sampan import settings
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.forward import Forward
+from sampan.gateway.greeting import Greeter
 from sampan.gateway.invoke import Invoke
 from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
-from sampan.gateway.protocol import ClientConnection
+from sampan.gateway.protocol import Kept
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
 from sampan.gateway.upstream import Upstream
@@ -42,7 +43,7 @@ class Gateway:
         self._settings = limits
         self._extra = extra_listen
         self._listeners = listeners
-        self._connections: set[ClientConnection] = set()
+        self._connections: set[Kept] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._empty = asyncio.Event()
@@ -94,8 +95,7 @@ class Gateway:
         self.draining = True
         self._stop_listening()
         for connection in list(self._connections):
-            if connection.idle:
-                connection.close()
+            connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain):
                 await self._all_gone()
@@ -110,16 +110,19 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def joined(self, connection: ClientConnection) -> None:
+    def joined(self, connection: Kept) -> None:
         self._connections.add(connection)
 
-    def left(self, connection: ClientConnection) -> None:
+    def left(self, connection: Kept) -> None:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
-    def _accept(self) -> ClientConnection:
-        return ClientConnection(self, self._settings)
+    def _accept(self) -> Greeter:
+        return Greeter(self, self._settings, secure=False)
+
+    def _accept_secure(self) -> Greeter:
+        return Greeter(self, self._settings, secure=True)
 
     def _places(self) -> list[tuple[str, int]]:
         places = [(self._settings.listen, self._settings.port)]
