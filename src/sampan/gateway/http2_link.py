@@ -241,10 +241,18 @@ class Link(asyncio.Protocol, ABC):
                     if self.over:
                         return
                     self.heard(event)
+                if self._announces_too_much():
+                    self.fail("a frame is larger than allowed", ErrorCodes.FRAME_SIZE_ERROR)
+                    return
         except ProtocolError as error:
             self.fail(str(error) or type(error).__name__, None)
             return
         self.flush()
+
+    def _announces_too_much(self) -> bool:
+        """h2 looks at a frame's size when all of the frame is there, which may be 16 MB."""
+        begun = self.machine.incoming_buffer._data
+        return len(begun) >= 3 and int.from_bytes(begun[:3], "big") > self.machine.max_inbound_frame_size
 
     def waste(self) -> None:
         """A frame came that costs us something and serves nothing."""
