@@ -104,6 +104,10 @@ class RouteTable:
     def key(self, id_: str) -> AccessKey | None:
         return self._keys.get(id_)
 
+    def domain(self, name: str) -> Domain | None:
+        """The custom domain that a host's name belongs to. name: in lower case, without a port."""
+        return self._domains.get(name) or self._domains.get("*." + name.partition(".")[2])
+
     def versions(self) -> Iterable[ServedVersion]:
         return (version for route in self._functions.values() for version in route.versions)
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan import settings
 from sampan.gateway.control import Control
@@ -17,11 +18,19 @@ from sampan.gateway.limits import Limits
 from sampan.gateway.protocol import Kept
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
+from sampan.gateway.tls import TlsDoor
 from sampan.gateway.upstream import Upstream
+from sampan.telemetry.logs import Log
+
+if TYPE_CHECKING:
+    from sampan.gateway.certificates import Certificates  # brings `cryptography`, which only TLS needs
 
 BACKLOG = 2048  # connections the kernel holds for us; it cuts this to net.core.somaxconn
 SWEEP = 0.5  # seconds between looks for connections past their deadline
+CERTIFICATES = 2.0  # seconds between looks at the files of certificates
 API_HEADERS = 64 << 10  # bytes; the API's answers are our own
+
+log = Log("gateway")
 
 
 class Gateway:
@@ -35,17 +44,24 @@ class Gateway:
         name: str,
         extra_listen: tuple[str, ...] = (),
         listeners: Sequence[socket.socket] = (),
+        tls_listeners: Sequence[socket.socket] = (),
+        certificates: "Certificates | None" = None,
     ) -> None:
         """extra_listen: further `host:port` to listen on, or a host, for the port of the settings.
 
         listeners: sockets that listen already; with these, no address of the settings is bound.
+        tls_listeners: those for TLS, which needs `certificates`.
         """
         self._settings = limits
         self._extra = extra_listen
         self._listeners = listeners
+        self._tls_listeners = tls_listeners
+        self._certificates = certificates
+        self._door: TlsDoor | None = None
         self._connections: set[Kept] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._begun = False
         self._empty = asyncio.Event()
         self.draining = False
         self.control = Control(control_socket, name)
@@ -80,12 +96,15 @@ class Gateway:
         except OSError:
             self._stop_listening()
             raise
+        if self._certificates is not None:
+            self._open_door(self._certificates)
         self._begin()
 
     def _begin(self) -> None:
-        if not self._tasks:
+        if not self._begun:
+            self._begun = True
             loop = asyncio.get_running_loop()
-            self._tasks = [
+            self._tasks += [
                 loop.create_task(self.control.run(self.routes, self.leases)),
                 loop.create_task(self._sweep()),
             ]
@@ -124,6 +143,16 @@ class Gateway:
     def _accept_secure(self) -> Greeter:
         return Greeter(self, self._settings, secure=True)
 
+    def _open_door(self, certificates: "Certificates") -> None:
+        self._door = TlsDoor(
+            lambda name: certificates.context(name, self.routes.domain(name)),
+            self._accept_secure,
+            self._settings.header_timeout,
+        )
+        for listener in self._tls_listeners:
+            self._door.open(listener)
+        self._tasks.append(asyncio.get_running_loop().create_task(_keep_fresh(certificates)))
+
     def _places(self) -> list[tuple[str, int]]:
         places = [(self._settings.listen, self._settings.port)]
         for place in self._extra:
@@ -135,6 +164,8 @@ class Gateway:
     def _stop_listening(self) -> None:
         for server in self._servers:
             server.close()
+        if self._door is not None:
+            self._door.close()
 
     async def _all_gone(self) -> None:
         while self._connections:
@@ -150,6 +181,15 @@ class Gateway:
             now = loop.time()
             for connection in [c for c in self._connections if c.deadline < now]:
                 connection.expire()
+
+
+async def _keep_fresh(certificates: "Certificates") -> None:
+    while True:
+        await asyncio.sleep(CERTIFICATES)
+        try:
+            await asyncio.to_thread(certificates.refresh)
+        except Exception as error:
+            log.failure("certificates could not be looked at", error)
 
 
 async def run(
