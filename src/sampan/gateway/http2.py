@@ -111,9 +111,8 @@ class Http2Connection(Link):
             case h2.events.DataReceived():
                 self._body(event)
             case h2.events.StreamEnded():
-                stream = self._streams.get(event.stream_id)
-                if stream is not None and stream.exchange.body is not None:
-                    stream.exchange.body.end()
+                if (stream := self._streams.get(event.stream_id)) is not None:
+                    self._end_body(stream)
             case h2.events.StreamReset():
                 self.waste()
                 if (stream := self._streams.get(event.stream_id)) is not None:
@@ -165,6 +164,18 @@ class Http2Connection(Link):
         if limit and body.size > limit and stream.exchange.refusal is None:
             stream.exchange.fail(EntityTooLarge(limit))
         stream.took(size)
+
+    def _end_body(self, stream: Stream) -> None:
+        """h2 holds a body against its told length only when DATA ends it, not trailers."""
+        exchange = stream.exchange
+        body = exchange.body
+        if body is None:
+            return
+        if exchange.content_length is not None and body.size != exchange.content_length:
+            self.reset(stream, ErrorCodes.PROTOCOL_ERROR)
+            self._give_up(stream)
+            return
+        body.end()
 
     # ── ends of streams ──
 

@@ -25,7 +25,7 @@ _CONNECTION = frozenset(
 
 
 def read_request(exchange: Exchange, headers: Headers, limits: Limits) -> None:
-    """Fill the request in. A fault becomes its `refusal`, to be answered like any other."""
+    """Fill the request in, whose `body` is there if one comes. A fault becomes its `refusal`, to be answered."""
     size = 0
     cookies: list[bytes] = []
     fault: SampanError | None = None
@@ -42,7 +42,7 @@ def read_request(exchange: Exchange, headers: Headers, limits: Limits) -> None:
             exchange.host = exchange.host or value
         else:
             exchange.headers.append((name, name, value))
-            if name == b"content-length" and _LENGTH.match(value) is None:
+            if name == b"content-length" and (exchange.content_length is not None or _LENGTH.match(value) is None):
                 fault = InvalidArgument("content-length", value.decode("latin-1"), "one number")
             elif (take := TAKES.get(name)) is not None and name not in _SET_BY_HTTP2:
                 take(exchange, value)
@@ -75,6 +75,8 @@ def _fault(exchange: Exchange, size: int, limits: Limits) -> SampanError | None:
         return InvalidArgument("path", exchange.target.decode("latin-1"), "visible ASCII that begins with /")
     if _HOST.match(exchange.host) is None:
         return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
+    if exchange.content_length and exchange.body is None:  # h2 looks at this only when there is DATA
+        return InvalidArgument("content-length", exchange.content_length, "0 where there is no body")
     if exchange.content_length and limits.max_body and exchange.content_length > limits.max_body:
         return EntityTooLarge(limits.max_body)
     return None
