@@ -342,3 +342,27 @@ async def test_a_head_that_never_ends(stage: MakeStage) -> None:
     client.frames(head(3, GET, "END_STREAM"))
     assert await client.gone() == ErrorCodes.NO_ERROR
     await well(one)
+
+
+async def test_a_stream_reset_in_the_breath_that_opens_its_window(stage: MakeStage) -> None:
+    one = await stage()
+    client = await http2(one, {SettingCodes.INITIAL_WINDOW_SIZE: 0}, acknowledge=False)
+    client.authority = "localhost"
+    number = client.begin("GET", "/healthz")
+    await one.until(lambda: bool(client.answers[number].headers))
+    client.frames(WindowUpdateFrame(number, window_increment=1000), reset(number))
+    client.machine.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 65535})
+    client.send()
+    assert (await client.call("GET", "/healthz")).status == 200
+
+
+async def test_a_table_of_headers_without_bounds_is_not_kept(stage: MakeStage) -> None:
+    one = await stage()
+    client = await http2(one, {SettingCodes.HEADER_TABLE_SIZE: (1 << 32) - 1})
+    client.machine.decoder.max_allowed_table_size = 1 << 32
+    client.authority = "localhost"
+    for _ in range(200):
+        assert (await client.call("GET", "/none")).status == 404  # each answer has a number of its own
+    (connection,) = one.gateway._connections
+    encoder = connection.machine.encoder  # type: ignore[attr-defined]
+    assert len(encoder.header_table.dynamic_entries) < 100

@@ -19,7 +19,7 @@ from sampan.gateway.certificates import BadCertificate, Certificates, pair_of
 from sampan.model.domain import Certificate, Domain
 from tests.gateway.authority import Authority
 from tests.gateway.conftest import MakeStage
-from tests.gateway.stage import PATIENCE, Client, Stage
+from tests.gateway.stage import PATIENCE, Client, Request, Stage
 
 AUTHORITY = Authority()
 MakeSecure = Callable[..., Awaitable[Stage]]
@@ -102,6 +102,44 @@ async def test_http2_without_alpn_is_known_by_its_preface(secure: MakeSecure) ->
         while not ended:
             events = machine.receive_data(await client.reader.read(1 << 16))
             ended = any(isinstance(event, h2.events.StreamEnded) for event in events)
+
+
+async def test_an_answer_that_breaks_off_does_not_pass_for_a_whole_one(secure: MakeSecure) -> None:
+    async def play(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+
+    stage = await secure()
+    stage._functions[0].play = play
+    client, _ = await connect(stage, "web.localhost", AUTHORITY.client())
+    client.request("GET", "/")
+    assert (await client.head()).status == 200
+    assert await client.closed() in (b"half", b"")
+    assert not stage.gateway.leases.held()
+
+
+async def test_a_websocket_goes_through_tls(secure: MakeSecure) -> None:
+    async def play(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        while piece := await reader.read(1 << 16):
+            writer.write(piece.upper())
+
+    stage = await secure()
+    stage._functions[0].play = play
+    client, _ = await connect(stage, "web.localhost", AUTHORITY.client("http/1.1"))
+    client.request("GET", "/", Connection="Upgrade", Upgrade="echo")
+    assert (await client.head()).status == 101
+    client.send("hello")
+    async with asyncio.timeout(PATIENCE):
+        assert await client.reader.readexactly(5) == b"HELLO"
+
+
+async def test_a_large_body_goes_both_ways_over_tls(secure: MakeSecure) -> None:
+    stage = await secure()
+    client, _ = await connect(stage, "web.localhost", AUTHORITY.client())
+    body = bytes(range(256)) * (1 << 14)
+    assert (await client.call("POST", "/", body)).body == b"POST / " + body
 
 
 async def test_nothing_older_than_tls_1_2_is_spoken(secure: MakeSecure) -> None:

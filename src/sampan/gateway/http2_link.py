@@ -26,6 +26,7 @@ LINK_WINDOW = 2 << 20  # bytes of all streams of a connection; what one connecti
 HIGH, LOW = 64 << 10, 16 << 10  # bytes queued in a lane: above, whoever fills it pauses; below, goes on
 _PIECE = 4 << 10  # bytes parsed at once: a burst of small frames is judged before all of it is carried out
 _UNSENT = 1 << 20  # bytes that wait in the socket; only answers to pings and settings can grow so far
+_TABLE = 4 << 10  # bytes of sent headers that HPACK remembers, however many the other end would like
 _SMALL_DELTA = 64  # bytes; a window that opens by less at a time makes us send crumbs
 _FRAME = 16 << 10  # bytes of DATA at once, so that lanes take turns
 
@@ -167,15 +168,27 @@ class Link(asyncio.Protocol, ABC):
     def lanes(self) -> Iterable[Lane]: ...
 
     def send_headers(self, lane: Lane, headers: Headers, end: bool = False) -> None:
-        if not lane.closed:
+        if lane.closed:
+            return
+        try:
             self.machine.send_headers(lane.id, headers, end_stream=end)
-            if end:
-                self._all_sent(lane)
+        except H2Error:
+            self.reset(lane, ErrorCodes.INTERNAL_ERROR)
+            return
+        if end:
+            self._all_sent(lane)
 
     def send_one(self, lane: Lane) -> bool:
         """One frame of what the lane has queued; False when there is nothing, or no room."""
         if lane.closed or self._blocked or self.over:
             return False
+        try:
+            return self._send_one(lane)
+        except H2Error:  # reset by the other end, as an event will tell that waits behind the present one
+            self.reset(lane, ErrorCodes.INTERNAL_ERROR)
+            return False
+
+    def _send_one(self, lane: Lane) -> bool:
         if lane.queued:
             most = min(
                 self.machine.local_flow_control_window(lane.id), self.machine.max_outbound_frame_size, _FRAME
@@ -271,6 +284,8 @@ class Link(asyncio.Protocol, ABC):
                 self.push_all()
             case h2.events.RemoteSettingsChanged():
                 self.waste()
+                if self.machine.encoder.header_table_size > _TABLE:
+                    self.machine.encoder.header_table_size = _TABLE
                 self.push_all()
             case h2.events.PingReceived() | h2.events.PriorityUpdated() | h2.events.UnknownFrameReceived():
                 self.waste()

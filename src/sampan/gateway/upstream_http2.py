@@ -9,6 +9,7 @@ from typing import Protocol
 
 import h2.events
 from h2.errors import ErrorCodes
+from h2.exceptions import H2Error
 
 from sampan.gateway.http2_link import Headers, Lane, Link
 from sampan.gateway.upstream import CONNECT_TIMEOUT, ConnectionDied, Unreachable
@@ -69,9 +70,13 @@ class InstanceLink(Link):
         most = self.machine.remote_settings.max_concurrent_streams
         if len(self._calls) >= most:
             raise NoCapacity(f"the function's server takes {most} calls at once on a connection")
-        lane = CallLane(self, self.machine.get_next_available_stream_id(), receiver)
+        try:
+            lane = CallLane(self, self.machine.get_next_available_stream_id(), receiver)
+            self.machine.send_headers(lane.id, headers, end_stream=end)
+        except H2Error as error:  # the connection has had all the streams that it can number
+            self._leaving = True
+            raise NoCapacity(f"the connection to the function takes no more calls: {error}") from error
         self._calls[lane.id] = lane
-        self.machine.send_headers(lane.id, headers, end_stream=end)
         lane.complete = lane.closed = end
         self.flush()
         return lane
