@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
+from sampan.gateway.certificates import Certificates
 from sampan.model.invocation import Outcome
 from sampan.model.trigger import AuthType
+from tests.gateway.authority import Authority
 from tests.gateway.conftest import MakeStage
 from tests.gateway.stage import PATIENCE, Stage
 
@@ -149,6 +152,17 @@ async def test_a_unary_call_and_its_metadata_go_both_ways(play: MakePlay) -> Non
     assert 0 < one.echo.left <= PATIENCE
     record = await one.stage.record()
     assert (record.outcome, record.status) == (Outcome.OK, 200)
+
+
+async def test_a_call_over_tls(play: MakePlay, tmp_path: Path) -> None:
+    authority = Authority()
+    own = authority.write(tmp_path / "own", "web.localhost")
+    one = await play({"certificates": Certificates(None, own)})
+    options = [("grpc.ssl_target_name_override", "web.localhost")]
+    trusted = grpc.ssl_channel_credentials(authority.pem)
+    async with grpc.aio.secure_channel(f"127.0.0.1:{one.stage.tls_port}", trusted, options=options) as channel:
+        assert await channel.unary_unary("/Echo/Unary")(b"hello", timeout=PATIENCE) == b"hello"
+    assert one.echo.metadata["x-forwarded-proto"] == "https"
 
 
 async def test_messages_stream_from_the_function(play: MakePlay) -> None:

@@ -273,6 +273,7 @@ async def test_a_body_ended_by_trailers_has_the_length_it_told(stage: MakeStage,
         assert (await client.answer(number)).reset == PROTOCOL_ERROR
         assert (await client.call()).status == 200
         assert [request.body for request in function.requests] == [b""]
+        await client.close()
     else:
         assert await client.gone() == PROTOCOL_ERROR
     await well(one)
