@@ -221,6 +221,24 @@ async def test_a_slow_reader_makes_the_function_wait(play: MakePlay) -> None:
     assert count == 2000
 
 
+async def test_callers_that_are_slow_stop_nobody_else(play: MakePlay) -> None:
+    one = await play({"idle_timeout": 3 * PATIENCE})
+    host, port = one.stage.gateway.addresses[0]
+    options = [("grpc.default_authority", "web.localhost"), ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"{host}:{port}", options=options) as channel:
+        slow = [channel.unary_stream("/Echo/Flood")(b"1000", timeout=60) for _ in range(20)]
+        for call in slow:
+            assert len(await call.read()) == 1 << 16
+        before = -1
+        while before != one.echo.taken:
+            before = one.echo.taken
+            await asyncio.sleep(0.2)
+        message = bytes(1 << 20)
+        assert await one.channel.unary_unary("/Echo/Unary")(message, timeout=PATIENCE) == message
+        for call in slow:
+            call.cancel()
+
+
 async def test_an_error_of_the_function_comes_through_as_it_is(play: MakePlay) -> None:
     one = await play()
     error = await failed(one.channel.unary_unary("/Echo/Fail")(b"", timeout=PATIENCE))

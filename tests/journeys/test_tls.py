@@ -60,3 +60,12 @@ def test_functions_answer_over_tls(own_state: Path) -> None:
 
         until(renewed, "the new certificate")
     shutil.rmtree(directory)
+
+
+def test_a_directory_that_is_none_is_named(own_state: Path) -> None:
+    missing = own_state / "certificates"
+    platform = Platform(own_state, **{"gateway.tls_port": free_port(), "gateway.certificates": str(missing)})
+    said = platform.cli("up", "--detach", *platform.flags, check=False)
+    assert said.returncode != 0
+    assert f"{missing} is not a directory".encode() in said.stderr
+    shutil.rmtree(own_state)

@@ -24,7 +24,6 @@ class GrpcCall:
     """One call in a function. `done` resolves when its answer has ended, or fails with what went wrong."""
 
     failed = False  # a status of gRPC is the function's answer, not its failure
-    tunnel = False
 
     def __init__(self, exchange: StreamExchange, timeout: float, idle: float, clock: Clock) -> None:
         """timeout, idle: seconds, see above."""

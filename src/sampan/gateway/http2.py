@@ -19,6 +19,7 @@ from sampan.model.errors import EntityTooLarge
 from sampan.settings import Gateway as Limits
 from sampan.wire import grpc
 
+WINDOW = 2 << 20  # bytes of all its streams; what one client can make us keep
 _ENTRY = 32  # bytes that HPACK counts for a header beside its own. Source: RFC 7541 §4.1
 
 
@@ -26,7 +27,7 @@ class Http2Connection(Link):
     """One client."""
 
     def __init__(self, front: Front, limits: Limits, secure: bool) -> None:
-        super().__init__(False, 2 * limits.max_request_header + limits.max_target + 64 * _ENTRY)
+        super().__init__(False, 2 * limits.max_request_header + limits.max_target + 64 * _ENTRY, WINDOW)
         self._front, self._limits, self._secure = front, limits, secure
         self._streams: dict[int, Stream] = {}
         self._leaving = False

@@ -22,7 +22,7 @@ Headers = list[tuple[bytes, bytes]]
 
 STREAMS = 100  # at once in a connection; what RFC 9113 §6.5.2 recommends as the least
 LANE_WINDOW = 256 << 10  # bytes of one stream that the other end may have sent and we not consumed
-LINK_WINDOW = 2 << 20  # bytes of all streams of a connection; what one connection can make us keep
+_FIRST_WINDOW = 65535  # bytes; of every connection, RFC 9113 §6.9.2
 HIGH, LOW = 64 << 10, 16 << 10  # bytes queued in a lane: above, whoever fills it pauses; below, goes on
 _PIECE = 4 << 10  # bytes parsed at once: a burst of small frames is judged before all of it is carried out
 _UNSENT = 1 << 20  # bytes that wait in the socket; only answers to pings and settings can grow so far
@@ -153,8 +153,12 @@ class Lane(ABC):
 class Link(asyncio.Protocol, ABC):
     """One connection."""
 
-    def __init__(self, client_side: bool, header_limit: int) -> None:
-        """header_limit: bytes of a head, as HPACK counts them; more ends the connection."""
+    def __init__(self, client_side: bool, header_limit: int, window: int) -> None:
+        """header_limit: bytes of a head, as HPACK counts them; more ends the connection.
+
+        window: bytes of all streams that the other end may have sent and we not consumed.
+        """
+        self._window = window
         self.loop = asyncio.get_running_loop()
         self.machine = _machine(client_side, header_limit)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
@@ -242,7 +246,7 @@ class Link(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.machine.initiate_connection()
-        self.machine.increment_flow_control_window(LINK_WINDOW - 65535)
+        self.machine.increment_flow_control_window(self._window - _FIRST_WINDOW)
         self.flush()
 
     def data_received(self, data: bytes) -> None:

@@ -15,6 +15,7 @@ from sampan.gateway.http2_link import Headers, Lane, Link
 from sampan.gateway.upstream import CONNECT_TIMEOUT, ConnectionDied, Unreachable
 from sampan.model.errors import BadResponse, NoCapacity, SampanError
 
+_WINDOW = (1 << 31) - 1  # bytes; each call has its own window, and callers that are slow must not stop others
 _ENTRY = 32  # bytes that HPACK counts for a header beside its own. Source: RFC 7541 §4.1
 
 
@@ -54,7 +55,7 @@ class InstanceLink(Link):
     """The connection."""
 
     def __init__(self, header_limit: int) -> None:
-        super().__init__(True, header_limit + 64 * _ENTRY)
+        super().__init__(True, header_limit + 64 * _ENTRY, _WINDOW)
         self._calls: dict[int, CallLane] = {}
         self._leaving = False
 
