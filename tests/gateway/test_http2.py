@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import time
 
 import h2.events
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from sampan.model.invocation import Outcome
+from sampan.wire import signature
 from tests.gateway.conftest import MakeStage
 from tests.gateway.http2_client import http2
-from tests.gateway.stage import PATIENCE, Request, read_body, reply
+from tests.gateway.stage import KEY, PATIENCE, Request, read_body, reply
 
 
 async def test_a_request_is_translated_and_its_answer_too(stage: MakeStage) -> None:
@@ -267,7 +269,22 @@ async def test_trailers_of_a_request_end_it(stage: MakeStage) -> None:
     assert (await client.answer(number)).body == b"POST / body"
 
 
-async def test_the_api_and_signed_calls_work_over_http2(stage: MakeStage) -> None:
+async def test_a_signed_event_is_run(stage: MakeStage) -> None:
+    one = await stage()
+    function = await one.serve()
+    client = await http2(one)
+    target, body = "/2023-03-30/functions/web/invocations", b"event"
+    signed = signature.sign(KEY, "POST", target, {"host": "localhost"}, body, time.time(), "nonce")
+    client.authority = "localhost"
+    told = [(name.lower(), value) for name, value in signed.items() if name.lower() != "host"]
+    number = client.begin("POST", target, *told, end=False)
+    await client.body(number, body)
+    answer = await client.answer(number)
+    assert (answer.status, answer.body) == (200, b"POST /invoke event"), bytes(answer.body)
+    assert function.requests[0]["content-length"] == "5"
+
+
+async def test_the_api_answers_over_http2(stage: MakeStage) -> None:
     async def api(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(reply(f"{request.line} {request['host']}".encode()))
 

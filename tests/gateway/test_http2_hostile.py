@@ -152,6 +152,20 @@ async def test_an_honest_client_may_ping_and_cancel(stage: MakeStage) -> None:
         assert (await client.call("GET", "/")).status == 200
 
 
+async def test_a_ping_for_each_frame_of_data_is_no_flood(stage: MakeStage) -> None:
+    one = await stage()
+    await one.serve()
+    client = await http2(one)
+    number = client.begin("POST", "/", end=False)
+    for _ in range(3000):
+        client.machine.ping(b"12345678")
+        client.machine.send_data(number, b"x")
+        client.send()
+    client.machine.end_stream(number)
+    client.send()
+    assert (await client.answer(number)).body == b"POST / " + b"x" * 3000
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -303,13 +317,18 @@ async def test_windows_that_grow_beyond_all_bounds(stage: MakeStage) -> None:
 
 async def test_a_window_of_one_byte(stage: MakeStage) -> None:
     """Crumbs are sent for as long as the budget lasts; then it is over."""
+
+    async def play(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply(bytes(1 << 16)))
+
     one = await stage()
+    await one.serve(play)
     client = await http2(one, {SettingCodes.INITIAL_WINDOW_SIZE: 0}, acknowledge=False)
-    number = client.begin("GET", "/2023-03-30/" + "x" * 4000)  # the error tells it all
-    assert await flood(client, *[WindowUpdateFrame(number, window_increment=1)] * 50, times=100) in (
-        ENHANCE_YOUR_CALM,
-        None,
-    )
+    number = client.begin()
+    await one.until(lambda: bool(client.answers[number].headers))
+    crumbs = [WindowUpdateFrame(number, window_increment=1)] * 50
+    assert await flood(client, *crumbs, times=400) in (ENHANCE_YOUR_CALM, None)
+    assert len(client.answers[number].body) < 2000
     await well(one)
 
 

@@ -11,6 +11,7 @@ import h2.events
 from h2.errors import ErrorCodes
 
 from sampan.gateway.exchange import Body
+from sampan.gateway.floods import Budget
 from sampan.gateway.http2_head import read_request
 from sampan.gateway.http2_link import STREAMS, Lane, Link
 from sampan.gateway.http2_stream import Stream
@@ -31,6 +32,7 @@ class Http2Connection(Link):
         self._front, self._limits, self._secure = front, limits, secure
         self._streams: dict[int, Stream] = {}
         self._leaving = False
+        self._resets = Budget(self.loop.time())  # earned back by requests that are answered, by nothing cheaper
         self._silent_until = self.loop.time() + limits.header_timeout
         self.peer = b""
 
@@ -115,7 +117,7 @@ class Http2Connection(Link):
                 if (stream := self._streams.get(event.stream_id)) is not None:
                     self._end_body(stream)
             case h2.events.StreamReset():
-                self.waste()
+                self._break_off()
                 if (stream := self._streams.get(event.stream_id)) is not None:
                     stream.shut()
                     self._give_up(stream)
@@ -133,7 +135,7 @@ class Http2Connection(Link):
     def _begin(self, event: h2.events.RequestReceived) -> None:
         stream = Stream(self, event.stream_id)
         if self._leaving or len(self._streams) >= STREAMS:  # streams that were reset count until they have ended
-            self.waste()
+            self._break_off()
             self.reset(stream, ErrorCodes.REFUSED_STREAM)
             return
         exchange = stream.exchange
@@ -199,7 +201,7 @@ class Http2Connection(Link):
         if self._streams.pop(stream.id, None) is None:
             return
         if stream.exchange.finished:
-            self.earn()
+            self._resets.earn()
             if stream.exchange.body_open:
                 self.reset(stream, ErrorCodes.NO_ERROR)
         stream.shut()
@@ -209,6 +211,11 @@ class Http2Connection(Link):
                 self.close()
         else:
             self.flush()
+
+    def _break_off(self) -> None:
+        """A request was begun for nothing."""
+        if not self._resets.spend(self.loop.time()):
+            self.fail("too many streams that are reset", ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _give_up(self, stream: Stream) -> None:
         if stream.task is not None and not stream.task.done():

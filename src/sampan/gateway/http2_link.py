@@ -202,6 +202,8 @@ class Link(asyncio.Protocol, ABC):
             piece = lane.next_piece(most)
             last = lane.complete and not lane.queued and not lane.trailers
             self.machine.send_data(lane.id, piece, end_stream=last)
+            if len(piece) >= _SMALL_DELTA or not lane.queued:  # no crumb that a small window made of it
+                self.earn()
         elif not lane.complete:
             return False
         elif lane.trailers:
@@ -277,6 +279,7 @@ class Link(asyncio.Protocol, ABC):
             self.fail("too many frames that serve nothing", ErrorCodes.ENHANCE_YOUR_CALM)
 
     def earn(self) -> None:
+        """A frame of DATA went or came: Go's gRPC measures with a ping for nearly each that it gets."""
         self._budget.earn()
 
     def weigh_event(self, event: h2.events.Event) -> None:
