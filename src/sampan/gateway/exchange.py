@@ -211,7 +211,7 @@ class Exchange:
         "upgrade",
     )  # fmt: skip
     grpc = False  # carried over HTTP/2, answered with trailers; only exchanges of HTTP/2 can be
-    deadline = math.inf  # of the loop's clock; told by callers of gRPC
+    due = math.inf  # of the loop's clock; the deadline that a caller of gRPC told
 
     def __init__(self, client: Client) -> None:
         self.client = client

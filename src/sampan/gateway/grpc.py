@@ -35,7 +35,7 @@ class GrpcCall:
         self._timeout, self._idle = timeout, idle
         self._begun = self._progress = self._loop.time()
         self._streaming = self._paused = False
-        self._timer = self._loop.call_at(min(self._begun + timeout, exchange.deadline), self._time_up)
+        self._timer = self._loop.call_at(min(self._begun + timeout, exchange.due), self._time_up)
         exchange.running = self
 
     def stop(self) -> None:
@@ -106,9 +106,9 @@ class GrpcCall:
 
     def _time_up(self) -> None:
         now = self._loop.time()
-        late = now >= self.exchange.deadline
+        late = now >= self.exchange.due
         if not late and (self._streaming or self._paused):
-            until = min(self._progress + self._idle, self.exchange.deadline)
+            until = min(self._progress + self._idle, self.exchange.due)
             if until > now:
                 self._timer = self._loop.call_at(until, self._time_up)
                 return
@@ -146,8 +146,8 @@ def _asked(head: bytes, exchange: Exchange) -> Headers:
     """The request's headers; its deadline is what is left of it."""
     headers = [header for header in request_headers(head, b"http") if header[0] != b"grpc-timeout"]
     headers.append((b"te", b"trailers"))
-    if exchange.deadline < math.inf:
-        left = exchange.deadline - asyncio.get_running_loop().time()
+    if exchange.due < math.inf:
+        left = exchange.due - asyncio.get_running_loop().time()
         headers.append((b"grpc-timeout", grpc.timeout(left)))
     return headers
 

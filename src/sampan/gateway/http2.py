@@ -145,7 +145,7 @@ class Http2Connection(Link):
         read_request(exchange, event.headers, self._limits)
         exchange.grpc = grpc.is_grpc(exchange.header(b"content-type") or b"")
         if exchange.grpc and (given := exchange.header(b"grpc-timeout")) is not None:
-            exchange.deadline = self.loop.time() + grpc.seconds(given)
+            exchange.due = self.loop.time() + grpc.seconds(given)
         self._streams[stream.id] = stream
         stream.task = self.loop.create_task(self._front.serve(exchange))
         stream.task.add_done_callback(lambda _: self._done(stream))

@@ -86,14 +86,14 @@ class Stream(Lane):
 class StreamExchange(Exchange):
     """An exchange whose answer is frames."""
 
-    __slots__ = ("_head", "_stream", "deadline", "grpc")
+    __slots__ = ("_head", "_stream", "due", "grpc")
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._stream = stream
         self._head: Headers | None = None
         self.grpc = False
-        self.deadline = math.inf
+        self.due = math.inf
 
     def let_body_come(self) -> None:
         if self.expects_continue:
@@ -147,7 +147,7 @@ class StreamExchange(Exchange):
         """gRPC: by trailers, also when messages were sent. Source: gRPC over HTTP/2, "Responses"."""
         if not self.grpc or self.finished:
             return False
-        late = asyncio.get_running_loop().time() >= self.deadline
+        late = asyncio.get_running_loop().time() >= self.due
         told = grpc.trailers(error, late)
         if self.begun:
             self.finish_with(told)

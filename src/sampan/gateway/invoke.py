@@ -105,7 +105,7 @@ class Invoke:
             with self._limits.admit(target.endpoint.route):
                 deadline = exchange_deadline(served)
                 if exchange.grpc:
-                    deadline = min(deadline, exchange.deadline)
+                    deadline = min(deadline, exchange.due)
                 for _ in range(ATTEMPTS):
                     slot = self._leases.take(served.version) or await self._leases.wait(served.version, deadline)
                     exchange.leased, cold = time.time_ns(), cold or slot.cold
