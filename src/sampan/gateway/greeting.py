@@ -17,10 +17,9 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 class SecureConnection(ClientConnection):
     """HTTP/1.1 over TLS."""
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._parsing is not None:
-            self._parsing.secure = True
+    def _next(self) -> None:
+        self._waiting[0].secure = True  # here, since every request comes by, however it was read
+        super()._next()
 
 
 class Greeter(asyncio.Protocol):
