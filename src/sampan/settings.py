@@ -55,6 +55,10 @@ class Gateway(msgspec.Struct, frozen=True):
         "127.0.0.1"
     )
     port: Annotated[int, Meta(description="Port of the front door; FC's own local default.", ge=0, le=65535)] = 9000
+    tls_port: Annotated[int, Meta(description="Port of the front door for TLS; 0: none.", ge=0, le=65535)] = 0
+    certificates: Annotated[
+        str, Meta(description="Directory of <name>.crt and <name>.key, PEM; read anew when they change.")
+    ] = ""
     processes: Annotated[int, Meta(description="Gateway processes sharing the port.", ge=1, le=64)] = 1
     domain: Annotated[
         str, Meta(description="Functions answer at <function>.<domain>; *.localhost needs no DNS.")
@@ -215,3 +219,8 @@ def _check(settings: Settings) -> None:
     one_place = gateway.listen == registry.listen or {gateway.listen, registry.listen} & {"0.0.0.0", "::"}
     if registry.enabled and gateway.port == registry.port and one_place:
         raise BadSettings(f"gateway.port and registry.port are both {gateway.port}")
+    if gateway.tls_port:
+        if gateway.tls_port == gateway.port:
+            raise BadSettings(f"gateway.tls_port and gateway.port are both {gateway.port}")
+        if registry.enabled and gateway.tls_port == registry.port and one_place:
+            raise BadSettings(f"gateway.tls_port and registry.port are both {gateway.tls_port}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from sampan.gateway.certificates import Certificates
 from sampan.gateway.server import Gateway
 from sampan.link import channel
 from sampan.link.messages import (
@@ -25,6 +27,7 @@ from sampan.link.messages import (
     Want,
 )
 from sampan.model.access import AccessKey
+from sampan.model.domain import Domain
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import LATEST, InstanceId, VersionKey, version_key
 from sampan.model.trigger import AuthType, HttpTrigger
@@ -172,14 +175,23 @@ class Client:
 class Stage:
     """The gateway and all around it."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, certificates: Certificates | None = None, **settings: Any) -> None:
+        """certificates: with these it listens for TLS, too."""
         given = {"port": 0, "header_timeout": 15.0, "idle_timeout": 15.0, "drain": 5.0} | settings
         self.settings = Settings(**given)
         self.directory = directory
         self.control_socket, self.api_socket = directory / "control.sock", directory / "api.sock"
-        self.gateway = Gateway(self.settings, self.control_socket, self.api_socket, "g1")
+        self.tls_port, listeners = 0, []
+        if certificates is not None:
+            listeners = [socket.create_server(("127.0.0.1", 0))]
+            self.tls_port = listeners[0].getsockname()[1]
+        self.gateway = Gateway(
+            self.settings, self.control_socket, self.api_socket, "g1",
+            tls_listeners=listeners, certificates=certificates,
+        )  # fmt: skip
         self.heard: list[Up] = []
         self.routes: dict[str, FunctionRoute] = {}
+        self.domains: list[Domain] = []
         self.on_want: Callable[[Want], None] | None = None
         self.log = ""  # what TailWanted is answered from
         self._control: asyncio.AbstractServer | None = None
@@ -224,7 +236,7 @@ class Stage:
                 one.send(Tail(token, (len(self.log), 0), text))
 
     def _all_routes(self) -> Routes:
-        return Routes(KEY.account, "local", tuple(self.routes.values()), (KEY,))
+        return Routes(KEY.account, "local", tuple(self.routes.values()), (KEY,), tuple(self.domains))
 
     def tell(self, message: Down) -> None:
         for one in self._channels:

@@ -22,6 +22,8 @@ from sampan.settings import BadSettings, load
         (b'[engine]\nnetwork = "anywhere"\n', "engine.network"),
         (b'[engine]\nnetwork = "10.1.2.0/24"\n', "engine.network"),
         (b"[gateway]\nport = 5000\n", "registry.port"),
+        (b"[gateway]\nport = 8443\ntls_port = 8443\n", "gateway.tls_port"),
+        (b"[gateway]\ntls_port = 5000\n", "registry.port"),
         (b"[nowhere]\nport = 1\n", "nowhere"),
     ],
 )

@@ -6,6 +6,7 @@ finished; one that was begun and cannot be finished is cut, never ended as if it
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from enum import IntEnum
@@ -222,6 +223,8 @@ class Exchange:
         "traceparent",
         "upgrade",
     )  # fmt: skip
+    grpc = False  # carried over HTTP/2, answered with trailers; only exchanges of HTTP/2 can be
+    due = math.inf  # of the loop's clock; the deadline that a caller of gRPC told
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -253,6 +256,7 @@ class Exchange:
         self.forwarded = b""
         self.forwarded_for = b""
         self.proto_told = False  # an X-Forwarded-Proto came in
+        self.secure = False  # the client's connection is TLS
         self.body: Body | None = None
         self.refusal: SampanError | None = None  # found by the parser; to be answered in its turn
         self.running: Running | None = None
@@ -356,6 +360,10 @@ class Exchange:
         if pieces:
             self._pieces = []
             self.client.writelines(pieces)
+
+    def refuse(self, error: SampanError) -> bool:
+        """Tell the error in a way of the exchange's own; False: it has none."""
+        return False
 
     def cut(self) -> None:
         """Break the connection off, in a way that no client takes for the end of an answer."""

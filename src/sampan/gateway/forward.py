@@ -12,18 +12,23 @@ from typing import TypeVar
 from sampan.gateway import container
 from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import Exchange
+from sampan.gateway.grpc import GrpcCall, carry
 from sampan.gateway.headers import HOP_BY_HOP, to_function
+from sampan.gateway.http2_stream import StreamExchange
 from sampan.gateway.leases import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import HttpTarget, Served
 from sampan.gateway.upstream import Connection, ConnectionDied, Unreachable, Upstream
+from sampan.gateway.upstream_http2 import Http2Upstream
 from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, NoCapacity
 
 API_TIMEOUT = 600.0  # seconds; a deploy that waits for its image takes its time
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
 _CONTEXT = frozenset((b"tracestate", b"baggage"))
+_PROTO_HTTP, _PROTO_HTTPS = b'";proto=http\r\n', b'";proto=https\r\n'
+_FORWARDED_HTTP, _FORWARDED_HTTPS = b"X-Forwarded-Proto: http\r\n", b"X-Forwarded-Proto: https\r\n"
 
 Call = TypeVar("Call", bound=Underway)
 
@@ -39,7 +44,7 @@ class Forward:
 
     def http(
         self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, signed: bool
-    ) -> Coroutine[object, object, Relay]:
+    ) -> Coroutine[object, object, Relay | GrpcCall]:
         """An HTTP call. signed: its Authorization header was for us, and stays here.
 
         Raises: Unreachable, FunctionExited, FunctionTimedOut, BadResponse.
@@ -47,12 +52,25 @@ class Forward:
         timeout = served.version.timeout
         idle = max(timeout, self._idle)
         head = http_head(exchange, target, served, signed)
+        if exchange.grpc:
+            return self._grpc(exchange, instance, timeout, idle, head)
         return self._send(
             exchange,
             instance,
             head,
             lambda connection: Relay(exchange, connection, timeout, idle, self._deadlines, self._clock),
         )
+
+    async def _grpc(
+        self, exchange: Exchange, instance: Instance, timeout: float, idle: float, head: bytes
+    ) -> GrpcCall:
+        assert isinstance(exchange, StreamExchange)
+        begun = self._loop.time()
+        call = GrpcCall(exchange, timeout, idle, self._clock)
+        try:
+            return await carry(instance.upstream.http2(Http2Upstream), call, head)
+        except ConnectionDied as error:
+            raise FunctionExited(int((self._loop.time() - begun) * 1000)) from error
 
     def event(
         self, exchange: Exchange, served: Served, instance: Instance, body: bytes
@@ -181,10 +199,10 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
         b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(exchange.request),
         b"\r\nX-Forwarded-For: ", exchange.forwarded_for, peer,
         b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
-        b"\";proto=http\r\n",
+        _PROTO_HTTPS if exchange.secure else _PROTO_HTTP,
     )  # fmt: skip
     if not exchange.proto_told:
-        parts.append(b"X-Forwarded-Proto: http\r\n")
+        parts.append(_FORWARDED_HTTPS if exchange.secure else _FORWARDED_HTTP)
     if not exchange.host_told:
         parts += (b"X-Forwarded-Host: ", exchange.host, b"\r\n")
     _end_head(parts, exchange)

@@ -11,6 +11,7 @@ from sampan.gateway import cors, events, replies
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import ClientGone, Exchange
 from sampan.gateway.forward import Forward
+from sampan.gateway.grpc import GrpcCall
 from sampan.gateway.leases import Instance, Leases, Slot
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
@@ -49,7 +50,7 @@ _OUTCOMES: tuple[tuple[type[SampanError], Outcome], ...] = (
     (CallerMistake, Outcome.REFUSED),
 )
 
-Call = TypeVar("Call", bound=Underway)
+Call = TypeVar("Call", bound=Underway | GrpcCall)
 
 log = Log("gateway")
 
@@ -244,6 +245,8 @@ class Invoke:
     def _wait(self, exchange: Exchange, served: Served) -> Coroutine[object, object, Slot]:
         """For a slot. However often an exchange has to, it waits for `queue_wait` in all."""
         exchange.deadline = exchange.deadline or self._loop.time() + served.version.queue_wait
+        if exchange.grpc:
+            exchange.deadline = min(exchange.deadline, exchange.due)
         return self._leases.wait(served.version, exchange.deadline)
 
     async def _in_function(

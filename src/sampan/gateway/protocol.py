@@ -31,6 +31,16 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client t
 _FOREVER = math.inf
 
 
+class Kept(Protocol):
+    """A connection, as the list of connections sees it."""
+
+    @property
+    def deadline(self) -> float: ...  # of the loop's clock
+    def drain(self) -> None: ...
+    def cancel(self) -> None: ...
+    def expire(self) -> None: ...
+
+
 class Front(Protocol):
     """Who answers, and who keeps the list of connections."""
 
@@ -38,8 +48,8 @@ class Front(Protocol):
     heads: Heads[Take]
 
     async def serve(self, exchange: Exchange) -> None: ...
-    def joined(self, connection: "ClientConnection") -> None: ...
-    def left(self, connection: "ClientConnection") -> None: ...
+    def joined(self, connection: Kept) -> None: ...
+    def left(self, connection: Kept) -> None: ...
 
 
 class ClientConnection(asyncio.Protocol):
@@ -135,6 +145,11 @@ class ClientConnection(asyncio.Protocol):
             self._resume_http()
         if self._waiting and self._current is None:
             self._next()
+
+    def drain(self) -> None:
+        """The gateway takes nothing new; what is in flight goes on."""
+        if self.idle:
+            self.close()
 
     def close(self) -> None:
         """After what has been written is sent."""

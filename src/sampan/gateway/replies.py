@@ -5,6 +5,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from sampan.gateway.exchange import Exchange
+from sampan.model.errors import SampanError
 from sampan.wire import errors as wire_errors
 
 JSON = b"Content-Type: application/json\r\n"
@@ -26,8 +27,10 @@ class Clock:
         return self._line
 
 
-def refuse(exchange: Exchange, error: BaseException) -> None:
+def refuse(exchange: Exchange, error: SampanError) -> None:
     """Answer with the error; an answer that has begun is cut off, so that it cannot pass for a whole one."""
+    if exchange.refuse(error):
+        return
     if exchange.begun:
         exchange.cut()
         return

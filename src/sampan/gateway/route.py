@@ -116,11 +116,13 @@ class RouteTable:
     def key(self, id_: str) -> AccessKey | None:
         return self._keys.get(id_)
 
+    def domain(self, name: str) -> Domain | None:
+        """The custom domain that a host's name belongs to. name: in lower case, without a port."""
+        site = self._sites.get(name) or self._sites.get(above(name))
+        return site.domain if site is not None else None
+
     def versions(self) -> Iterable[ServedVersion]:
         return (version for route in self._functions.values() for version in route.versions)
-
-    def domains(self) -> Iterable[Domain]:
-        return (site.domain for site in self._sites.values())
 
     def replace(self, routes: Routes) -> None:
         self._account, self._region = routes.account, routes.region

@@ -5,25 +5,35 @@ import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan import settings
 from sampan.gateway.control import Control
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.forward import Forward
+from sampan.gateway.greeting import Greeter
 from sampan.gateway.heads import TAKES
 from sampan.gateway.invoke import Invoke
 from sampan.gateway.known import request_heads
 from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
-from sampan.gateway.protocol import ClientConnection
+from sampan.gateway.protocol import Kept
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
 from sampan.gateway.tally import Tallies, alone
+from sampan.gateway.tls import TlsDoor
 from sampan.gateway.upstream import Upstream
+from sampan.telemetry.logs import Log
+
+if TYPE_CHECKING:
+    from sampan.gateway.certificates import Certificates  # brings `cryptography`, which only TLS needs
 
 BACKLOG = 2048  # connections the kernel holds for us; it cuts this to net.core.somaxconn
 SWEEP = 0.5  # seconds between looks for connections past their deadline
+CERTIFICATES = 2.0  # seconds between looks at the files of certificates
 API_HEADERS = 64 << 10  # bytes; the API's answers are our own
+
+log = Log("gateway")
 
 
 class Gateway:
@@ -38,18 +48,25 @@ class Gateway:
         extra_listen: tuple[str, ...] = (),
         listeners: Sequence[socket.socket] = (),
         tallies: Tallies | None = None,
+        tls_listeners: Sequence[socket.socket] = (),
+        certificates: "Certificates | None" = None,
     ) -> None:
         """extra_listen: further `host:port` to listen on, or a host, for the port of the settings.
 
         listeners: sockets that listen already; with these, no address of the settings is bound.
         tallies: shared with the other gateways; None: there is no other.
+        tls_listeners: those for TLS, which needs `certificates`.
         """
         self._settings = limits
         self._extra = extra_listen
         self._listeners = listeners
-        self._connections: set[ClientConnection] = set()
+        self._tls_listeners = tls_listeners
+        self._certificates = certificates
+        self._door: TlsDoor | None = None
+        self._connections: set[Kept] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._begun = False
         self._empty = asyncio.Event()
         self.draining = False
         self.heads = request_heads(TAKES)
@@ -91,12 +108,15 @@ class Gateway:
         except OSError:
             self._stop_listening()
             raise
+        if self._certificates is not None:
+            self._open_door(self._certificates)
         self._begin()
 
     def _begin(self) -> None:
-        if not self._tasks:
+        if not self._begun:
+            self._begun = True
             loop = asyncio.get_running_loop()
-            self._tasks = [
+            self._tasks += [
                 loop.create_task(self.control.run(self.routes, self.leases)),
                 loop.create_task(self._sweep()),
             ]
@@ -106,8 +126,7 @@ class Gateway:
         self.draining = True
         self._stop_listening()
         for connection in list(self._connections):
-            if connection.idle:
-                connection.close()
+            connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain):
                 await self._all_gone()
@@ -122,16 +141,29 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def joined(self, connection: ClientConnection) -> None:
+    def joined(self, connection: Kept) -> None:
         self._connections.add(connection)
 
-    def left(self, connection: ClientConnection) -> None:
+    def left(self, connection: Kept) -> None:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
-    def _accept(self) -> ClientConnection:
-        return ClientConnection(self, self._settings)
+    def _accept(self) -> Greeter:
+        return Greeter(self, self._settings, secure=False)
+
+    def _accept_secure(self) -> Greeter:
+        return Greeter(self, self._settings, secure=True)
+
+    def _open_door(self, certificates: "Certificates") -> None:
+        self._door = TlsDoor(
+            lambda name: certificates.context(name, self.routes.domain(name)),
+            self._accept_secure,
+            self._settings.header_timeout,
+        )
+        for listener in self._tls_listeners:
+            self._door.open(listener)
+        self._tasks.append(asyncio.get_running_loop().create_task(_keep_fresh(certificates)))
 
     def _places(self) -> list[tuple[str, int]]:
         places = [(self._settings.listen, self._settings.port)]
@@ -144,6 +176,8 @@ class Gateway:
     def _stop_listening(self) -> None:
         for server in self._servers:
             server.close()
+        if self._door is not None:
+            self._door.close()
 
     async def _all_gone(self) -> None:
         while self._connections:
@@ -159,6 +193,15 @@ class Gateway:
             now = loop.time()
             for connection in [c for c in self._connections if c.deadline < now]:
                 connection.expire()
+
+
+async def _keep_fresh(certificates: "Certificates") -> None:
+    while True:
+        await asyncio.sleep(CERTIFICATES)
+        try:
+            await asyncio.to_thread(certificates.refresh)
+        except Exception as error:
+            log.failure("certificates could not be looked at", error)
 
 
 async def run(

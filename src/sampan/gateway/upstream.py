@@ -5,8 +5,9 @@ again, newest first; whether a request that a kept one lost may be sent again is
 """
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httptools
 
@@ -303,6 +304,15 @@ class Connection(asyncio.Protocol):
         self.used, self.idle_since = True, now
 
 
+class Http2(Protocol):
+    """The address's connections of another kind, which end with it."""
+
+    def close(self) -> None: ...
+
+
+Other = TypeVar("Other", bound=Http2)
+
+
 class Upstream:
     """One address and its connections."""
 
@@ -310,6 +320,7 @@ class Upstream:
         """address: host and port, or the path of a Unix socket.  heads: of answers of functions."""
         self._address = address
         self._header_limit, self._heads = header_limit, heads
+        self._http2: Http2 | None = None
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
@@ -360,9 +371,19 @@ class Upstream:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    def http2(self, make: Callable[[tuple[str, int] | str, int], Other]) -> Other:
+        """Its connections of HTTP/2, made when they are first wanted."""
+        if self._http2 is None:
+            self._http2 = make(self._address, self._header_limit)
+            if self._closed:
+                self._http2.close()
+        return self._http2  # type: ignore[return-value]  # there is one maker
+
     def close(self) -> None:
         """End every connection; requests in them fail."""
         self._closed = True
+        if self._http2 is not None:
+            self._http2.close()
         for connection in list(self._all):
             connection.transport.abort()
         self._all.clear()

@@ -4,18 +4,27 @@ import asyncio
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan.gateway import tally
 from sampan.gateway.server import Gateway
 from sampan.serve import role
-from sampan.serve.layout import Layout
+from sampan.serve.layout import TLS, Layout
 from sampan.settings import Settings
+from sampan.telemetry.logs import configure
+
+if TYPE_CHECKING:
+    from sampan.gateway.certificates import Certificates
 
 
 def run(settings: Settings, name: str, *descriptors: str) -> None:
     """Serve until asked to end, then drain."""
     layout = Layout(settings)
-    listeners = [socket.socket(fileno=int(fd)) for fd in descriptors]
+    listeners = [socket.socket(fileno=int(fd)) for fd in descriptors if not fd.startswith(TLS)]
+    tls_listeners = [socket.socket(fileno=int(fd[len(TLS) :])) for fd in descriptors if fd.startswith(TLS)]
+    configure(name, settings.platform.log_level)
+    certificates = _certificates(settings, layout) if tls_listeners else None
     role.become(name, settings, unprivileged=True)
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
@@ -23,7 +32,14 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
         if settings.gateway.processes > 1:
             tallies = tally.shared(layout.gateway_run, int(name.rpartition("-")[2]) - 1)
         gateway = Gateway(
-            settings.gateway, layout.link_socket, layout.api_socket, name, listeners=listeners, tallies=tallies
+            settings.gateway,
+            layout.link_socket,
+            layout.api_socket,
+            name,
+            listeners=listeners,
+            tallies=tallies,
+            tls_listeners=tls_listeners,
+            certificates=certificates,
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())
@@ -37,3 +53,11 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
         await gateway.stop()
 
     role.run(work)
+
+
+def _certificates(settings: Settings, layout: Layout) -> "Certificates":
+    """Read while we are root: keys need not be readable by the user we become."""
+    from sampan.gateway.certificates import Certificates  # brings `cryptography`, which only TLS needs
+
+    given = settings.gateway.certificates
+    return Certificates(Path(given) if given else None, layout.certificate)

@@ -4,6 +4,8 @@ import os
 
 from sampan.settings import Settings
 
+TLS = "tls:"  # in a gateway's arguments, before the descriptors of sockets that are for TLS
+
 
 class Layout:
     """Paths of one platform."""
@@ -20,6 +22,8 @@ class Layout:
         self.registry_root = self.state / "registry"
         self.sandboxd_state = self.state / "sandboxd"
         self.logs = self.state / "logs"
+        self.tls = self.state / "tls"
+        self.certificate = self.tls / "own.crt"  # its key beside it
         # run: sockets, pids, bundles
         self.settings = self.run / "settings.json"
         self.status = self.run / "status.json"
@@ -44,6 +48,8 @@ class Layout:
             directory.chmod(0o711)
         self.logs.mkdir(exist_ok=True)
         self.logs.chmod(0o750)
+        self.tls.mkdir(exist_ok=True)
+        self.tls.chmod(0o700)
         for directory in (self.database.parent, self.registry_root, self.control_run, self.gateway_run):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)

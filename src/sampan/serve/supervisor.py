@@ -27,7 +27,7 @@ from sampan.engine.node.network import door_address
 from sampan.sdk.config import Credentials, write_file
 from sampan.serve.child import Child, NeverReady
 from sampan.serve.foreign import port_accepts, socket_accepts, write_configs
-from sampan.serve.layout import Layout
+from sampan.serve.layout import TLS, Layout
 from sampan.serve.machine import REGISTRY_PROGRAM, SYSTEM_PATH, CannotRun, in_memory, in_use, remove
 from sampan.serve.privileges import NoSuchUser, ensure_user
 from sampan.settings import Settings
@@ -52,14 +52,18 @@ def supervise(settings: Settings) -> int:
     lock = _lock(layout)
     try:
         uid, gid = ensure_user(settings.platform.user)
-        listeners = _listen(settings)
+        listeners, tls_listeners = _listen(settings), _listen_tls(settings)
         in_memory(layout.run)
         layout.make(uid, gid)
+        if tls_listeners:
+            from sampan.serve.self_signed import ensure  # brings `cryptography`, which only TLS needs
+
+            ensure(layout.certificate, settings.gateway.domain)
         layout.settings.write_bytes(msgspec.json.encode(settings))
         write_configs(layout, settings.registry)
         asyncio.run(_first_start(settings, layout, uid, gid))
         configure("up", settings.platform.log_level)
-        return asyncio.run(_Supervisor(settings, layout, uid, gid, listeners).run())
+        return asyncio.run(_Supervisor(settings, layout, uid, gid, listeners, tls_listeners).run())
     except NoSuchUser as error:
         raise CannotRun(str(error)) from error
     finally:
@@ -96,6 +100,18 @@ def _listen(settings: Settings) -> list[list[socket.socket]]:
     _check_free(gateway.listen, gateway.port, "gateway.port")
     shared = gateway.processes > 1
     return [[_listener(address, gateway.port, shared) for address in addresses] for _ in range(gateway.processes)]
+
+
+def _listen_tls(settings: Settings) -> list[socket.socket]:
+    """Per gateway process its socket for TLS; none when there is no TLS. Raises: CannotRun."""
+    gateway = settings.gateway
+    if not gateway.tls_port:
+        return []
+    if gateway.certificates and not Path(gateway.certificates).is_dir():
+        raise CannotRun(f"gateway.certificates: {gateway.certificates} is not a directory; make it or name another")
+    _check_free(gateway.listen, gateway.tls_port, "gateway.tls_port")
+    shared = gateway.processes > 1
+    return [_listener(gateway.listen, gateway.tls_port, shared) for _ in range(gateway.processes)]
 
 
 def _listener(address: str, port: int, shared: bool) -> socket.socket:
@@ -177,6 +193,7 @@ class _Supervisor:
     uid: int
     gid: int
     listeners: list[list[socket.socket]]
+    tls_listeners: list[socket.socket]
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -199,9 +216,7 @@ class _Supervisor:
             await ready.wait()
             if starting.done():
                 await starting
-                print(
-                    f"Sampan is up: http://{self.settings.gateway.listen}:{self.settings.gateway.port}", flush=True
-                )
+                print(f"Sampan is up: {self._doors()}", flush=True)
             supervision = [asyncio.ensure_future(child.supervise()) for child in children if starting.done()]
             keep = await ended
             starting.cancel()
@@ -219,6 +234,11 @@ class _Supervisor:
                 await child.stop(signal.SIGTERM if leave else signal.SIGUSR2)
             if not keep:
                 remove(self.layout.run)
+
+    def _doors(self) -> str:
+        gateway = self.settings.gateway
+        plain = f"http://{gateway.listen}:{gateway.port}"
+        return f"{plain} and https://{gateway.listen}:{gateway.tls_port}" if gateway.tls_port else plain
 
     async def _start(self, child: Child) -> None:
         await child.start()
@@ -249,10 +269,11 @@ class _Supervisor:
         add("control", role("control", layout))
         for number, listeners in enumerate(self.listeners, 1):
             fds = [listener.fileno() for listener in listeners]
+            tls = [listener.fileno() for listener in self.tls_listeners[number - 1 : number]]
             add(
                 f"gateway-{number}",
-                role("gateway", layout, f"gateway-{number}", *map(str, fds)),
-                pass_fds=fds,
+                role("gateway", layout, f"gateway-{number}", *map(str, fds), *(f"{TLS}{fd}" for fd in tls)),
+                pass_fds=[*fds, *tls],
                 patience=settings.gateway.drain + 10.0,
             )
         return children

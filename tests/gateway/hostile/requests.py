@@ -286,7 +286,7 @@ LINES = (
     refused("tabs between", _line(b"GET\t/\tHTTP/1.1"), "9112 §3"),
     refused("no target", _line(b"GET HTTP/1.1"), "9112 §3"),
     refused("no version", _line(b"GET / "), "9112 §3"),
-    refused("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "9113 §3.4"),
+    refused("nearly the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", "9113 §3.4"),
     refused("method in small letters", _line(b"get / HTTP/1.1"), "9110 §9.1"),
     refused("method that nobody knows", _line(b"FROB / HTTP/1.1"), "9110 §9.1"),
     *(
