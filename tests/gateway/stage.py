@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -173,11 +174,12 @@ class Stage:
     """The gateway and all around it."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
-        given = {"port": 0, "header_timeout": 15.0, "idle_timeout": 15.0, "drain": 5.0} | settings
+        given = {"header_timeout": 15.0, "idle_timeout": 15.0, "drain": 5.0} | settings
         self.settings = Settings(**given)
         self.directory = directory
         self.control_socket, self.api_socket = directory / "control.sock", directory / "api.sock"
-        self.gateway = Gateway(self.settings, self.control_socket, self.api_socket, "g1")
+        door = socket.create_server(("127.0.0.1", 0))
+        self.gateway = Gateway(self.settings, self.control_socket, self.api_socket, "g1", [door])
         self.heard: list[Up] = []
         self.routes: dict[str, FunctionRoute] = {}
         self.on_want: Callable[[Want], None] | None = None

@@ -33,15 +33,10 @@ class Gateway:
         control_socket: Path,
         api_socket: Path,
         name: str,
-        extra_listen: tuple[str, ...] = (),
-        listeners: Sequence[socket.socket] = (),
+        listeners: Sequence[socket.socket],
     ) -> None:
-        """extra_listen: further `host:port` to listen on, or a host, for the port of the settings.
-
-        listeners: sockets that listen already; with these, no address of the settings is bound.
-        """
+        """listeners: sockets that listen already; `stop` closes them."""
         self._settings = limits
-        self._extra = extra_listen
         self._listeners = listeners
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
@@ -69,18 +64,10 @@ class Gateway:
         await self.control.told.wait()
 
     async def start(self) -> None:
-        """Listen, and look for control unless that has begun. Raises: OSError when an address cannot be had."""
+        """Accept connections, and look for control unless that has begun."""
         loop = asyncio.get_running_loop()
-        try:
-            for listener in self._listeners:
-                self._servers.append(await loop.create_server(self._accept, sock=listener, backlog=BACKLOG))
-            for host, port in () if self._listeners else self._places():
-                self._servers.append(
-                    await loop.create_server(self._accept, host, port, reuse_port=True, backlog=BACKLOG)
-                )
-        except OSError:
-            self._stop_listening()
-            raise
+        for listener in self._listeners:
+            self._servers.append(await loop.create_server(self._accept, sock=listener, backlog=BACKLOG))
         self._begin()
 
     def _begin(self) -> None:
@@ -123,14 +110,6 @@ class Gateway:
     def _accept(self) -> ClientConnection:
         return ClientConnection(self, self._settings)
 
-    def _places(self) -> list[tuple[str, int]]:
-        places = [(self._settings.listen, self._settings.port)]
-        for place in self._extra:
-            host, colon, port = place.rpartition(":")
-            plain = not colon or (place.count(":") > 1 and not place.startswith("["))
-            places.append((place, self._settings.port) if plain else (host.strip("[]"), int(port)))
-        return places
-
     def _stop_listening(self) -> None:
         for server in self._servers:
             server.close()
@@ -149,21 +128,3 @@ class Gateway:
             now = loop.time()
             for connection in [c for c in self._connections if c.deadline < now]:
                 connection.expire()
-
-
-async def run(
-    limits: settings.Gateway,
-    control_socket: Path,
-    api_socket: Path,
-    name: str,
-    ready: Callable[[], None],
-    extra_listen: tuple[str, ...] = (),
-) -> None:
-    """Serve until cancelled, then drain. `ready` is called once connections are accepted."""
-    gateway = Gateway(limits, control_socket, api_socket, name, extra_listen)
-    await gateway.start()
-    try:
-        ready()
-        await asyncio.Event().wait()
-    finally:
-        await gateway.stop()

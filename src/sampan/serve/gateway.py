@@ -18,7 +18,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
     role.become(name, settings, unprivileged=True)
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
-        gateway = Gateway(settings.gateway, layout.link_socket, layout.api_socket, name, listeners=listeners)
+        gateway = Gateway(settings.gateway, layout.link_socket, layout.api_socket, name, listeners)
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())
         with suppress(asyncio.CancelledError):
