@@ -1,4 +1,4 @@
-"""The outside's formats: FC's JSON shapes, its table of operations, its errors and its signature. Nothing of ours.
+"""The outside's formats: FC's JSON shapes, its operations, errors, signature and headers. Nothing of ours.
 
 A call enters at `signature.verify`, then `operations.match`; a body is read into one of `shapes`; whatever went
 wrong leaves through `errors.answer`. All of it is pure.
