@@ -207,7 +207,7 @@ def _started(fleet: Fleet, instance: Instance, event: Started, now: float) -> No
         return
     instance.enter(Phase.READY, now)
     instance.host, instance.port, instance.log_path = event.host, event.port, event.log_path
-    instance.startup = instance.stages = event.stages
+    instance.startup = event.stages
     instance.cold, instance.last_used = True, now
     fleet.served, fleet.failures, fleet.failure = True, 0, None
     fleet.start_time = scaling.average(fleet.start_time, event.took, 0.3)

@@ -225,11 +225,11 @@ class Scheduler:
                 instance.port,
                 grant.slots,
                 instance.cold,
-                instance.stages,
+                instance.startup if instance.cold else (),
                 instance.log_path,
             ),
         )
-        instance.cold, instance.stages = False, ()
+        instance.cold = False
 
     async def _create_spare(self, id_: InstanceId, version: Version) -> None:
         try:
