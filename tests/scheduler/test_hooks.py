@@ -1,5 +1,6 @@
-"""The calls a function asked for around its life, to a real server. Source: container-contract.md A2, A3."""
+"""The calls a function asked for around its life, to a real server. Source: container-contract.md A2, A3, A4."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,9 +13,12 @@ from sampan.engine.fake import FakeEngine
 from sampan.model.errors import FailureKind, StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId
-from sampan.model.version import Hook
+from sampan.model.version import HealthCheck, Hook
+from sampan.scheduler.events import Event, Unhealthy
+from sampan.scheduler.health import Health
 from sampan.scheduler.hooks import Hooks
-from tests.scheduler.story import version
+from sampan.scheduler.state import Fleet, Instance, Phase
+from tests.scheduler.story import cluster, version
 
 WEB = version("web", handler="index.handler", initializer=Hook(5.0), pre_stop=Hook(5.0))
 
@@ -60,3 +64,37 @@ async def test_an_initializer_that_refuses_fails_the_start() -> None:
         with pytest.raises(StartFailed, match="answered 500, saying 'said'") as caught:
             await hooks.initialize(WEB, sandbox)
     assert caught.value.failure.kind is FailureKind.INITIALIZER_FAILED
+
+
+CHECKED = version("web", health_check=HealthCheck("/alive", period=0.01, failures=3))
+
+
+@asynccontextmanager
+async def checked(status: int, phase: Phase) -> AsyncIterator[tuple[list[web.BaseRequest], asyncio.Queue[Event]]]:
+    """Health checks of an instance in `phase` that answers with `status`; what it saw, what was posted."""
+    posted: asyncio.Queue[Event] = asyncio.Queue()
+    known = cluster()
+    fleet = known.fleets[CHECKED.key] = Fleet(CHECKED)
+    async with instance(status) as (hooks, sandbox, seen), asyncio.TaskGroup() as group:
+        there = Instance(sandbox.id, CHECKED.key, phase, 0.0, host=sandbox.host, port=sandbox.port)
+        fleet.instances[sandbox.id] = there
+        health = Health(known, hooks, posted.put_nowait, group.create_task)
+        health.begin(sandbox.id, CHECKED)
+        yield seen, posted
+        health.end(sandbox.id)
+
+
+async def test_an_instance_that_fails_its_checks_in_a_row_is_reported_once() -> None:
+    async with checked(500, Phase.READY) as (seen, posted):
+        async with asyncio.timeout(10):
+            event = await posted.get()
+        assert event == Unhealthy(InstanceId("i"), "check function health failed with status code: 500")
+        assert [request.path for request in seen] == ["/alive"] * 3
+        assert posted.empty()
+
+
+async def test_a_frozen_instance_is_not_asked() -> None:
+    async with checked(500, Phase.FROZEN) as (seen, posted):
+        await asyncio.sleep(0.1)
+        assert not seen
+        assert posted.empty()
