@@ -32,7 +32,7 @@ def test_migrating_twice_changes_nothing_and_keeps_rows(tmp_path):
 
 def test_the_file_is_for_its_owner_alone(tmp_path):
     path = tmp_path / "db" / "catalog.db"
-    migrate(sqlite_url(path), owner=(0, 0))
+    migrate(sqlite_url(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 

@@ -24,12 +24,11 @@ from sampan.model.errors import (
     VersionNotFound,
 )
 from sampan.model.names import version_key
+from sampan.wire.limit_shapes import PutProvisionConfigInput, PutScalingConfigInput
 from sampan.wire.shapes import (
     CreateAliasInput,
     CreateTriggerInput,
     CustomContainerConfig,
-    PutProvisionConfigInput,
-    PutScalingConfigInput,
     RegistryAuthConfig,
     RegistryConfig,
     Tag,

@@ -21,7 +21,8 @@ from sampan.model.errors import (
     VersionInUse,
 )
 from sampan.store.database import Database, migrate, sqlite_url
-from sampan.wire.shapes import CreateAliasInput, PutProvisionConfigInput, UpdateAliasInput, UpdateFunctionInput
+from sampan.wire.limit_shapes import PutProvisionConfigInput
+from sampan.wire.shapes import CreateAliasInput, UpdateAliasInput, UpdateFunctionInput
 from tests.catalog.making import function, pulled
 
 pytestmark = pytest.mark.slow

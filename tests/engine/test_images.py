@@ -112,10 +112,10 @@ async def test_an_image_is_pulled_by_tag_with_its_config_and_its_layers_topmost_
 
 async def test_an_image_of_one_layer_has_one_lower_directory(images: NodeImages, hub: RegistryDaemon) -> None:
     digest = await push(hub, "one", [text("one", "1")])
-    await images.pull(f"{hub.host}/one:1", None)
+    image = await images.pull(f"{hub.host}/one:1", None)
     (lower,) = await images.lower_directories(digest)
     assert (Path(lower) / "one").read_text() == "1"
-    assert (await images.config(digest)).entrypoint == ("/web",)
+    assert image.config.entrypoint == ("/web",)
 
 
 async def test_an_image_is_pulled_by_digest_and_then_needs_no_registry(daemon: ContainerdDaemon) -> None:
@@ -394,7 +394,6 @@ async def test_images_are_found_again_after_a_restart_of_both_daemons(
     await asyncio.to_thread(daemon.start)
     async with node_images(daemon) as images:
         assert await images.list() == [image]
-        assert await images.config(digest) == image.config
         assert await images.lower_directories(digest) == lowers
         assert (Path(lowers[0]) / "b").read_text() == "2"
 

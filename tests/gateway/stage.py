@@ -177,17 +177,18 @@ class Stage:
 
     def __init__(self, directory: Path, certificates: Certificates | None = None, **settings: Any) -> None:
         """certificates: with these it listens for TLS, too."""
-        given = {"port": 0, "header_timeout": 15.0, "idle_timeout": 15.0, "drain": 5.0} | settings
+        given = {"header_timeout": 15.0, "idle_timeout": 15.0, "drain": 5.0} | settings
         self.settings = Settings(**given)
         self.directory = directory
         self.control_socket, self.api_socket = directory / "control.sock", directory / "api.sock"
-        self.tls_port, listeners = 0, []
+        door = socket.create_server(("127.0.0.1", 0))
+        self.tls_port, tls_doors = 0, []
         if certificates is not None:
-            listeners = [socket.create_server(("127.0.0.1", 0))]
-            self.tls_port = listeners[0].getsockname()[1]
+            tls_doors = [socket.create_server(("127.0.0.1", 0))]
+            self.tls_port = tls_doors[0].getsockname()[1]
         self.gateway = Gateway(
-            self.settings, self.control_socket, self.api_socket, "g1",
-            tls_listeners=listeners, certificates=certificates,
+            self.settings, self.control_socket, self.api_socket, "g1", [door],
+            tls_listeners=tls_doors, certificates=certificates,
         )  # fmt: skip
         self.heard: list[Up] = []
         self.routes: dict[str, FunctionRoute] = {}

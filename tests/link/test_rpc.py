@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,52 @@ async def test_a_stream_gives_its_items_in_order(tmp_path: Path) -> None:
 
     async with serving(tmp_path / "s", count=count) as client:
         assert [item.value async for item in client.stream("count", Number(50), Number)] == list(range(50))
+
+
+async def test_a_stream_ends_as_its_call_does(tmp_path: Path) -> None:
+    failure = Failure(FailureKind.OUT_OF_MEMORY, "killed")
+
+    async def fail(request: Number, send: rpc.Send) -> None:
+        send(request)
+        raise StartFailed(failure)
+
+    async with serving(tmp_path / "s", fail=fail) as client:
+        stream = client.stream("fail", Number(1), Number)
+        assert await anext(stream) == Number(1)
+        with pytest.raises(StartFailed) as caught:
+            await anext(stream)
+    assert caught.value.failure == failure
+
+
+async def test_a_stream_gives_what_had_come_before_its_connection_was_lost(tmp_path: Path) -> None:
+    async def count(request: Number, send: rpc.Send) -> None:
+        for n in range(request.value):
+            send(Number(n))
+        await asyncio.Event().wait()
+
+    async with serving(tmp_path / "s", count=count) as client:
+        stream = client.stream("count", Number(3), Number)
+        assert await anext(stream) == Number(0)
+        client.close()
+        assert [await anext(stream), await anext(stream)] == [Number(1), Number(2)]
+        with pytest.raises(rpc.LinkLost):
+            await anext(stream)
+
+
+async def test_a_stream_that_is_closed_is_cancelled_at_the_server(tmp_path: Path) -> None:
+    cancelled = asyncio.Event()
+
+    async def count(request: Number, send: rpc.Send) -> None:
+        send(request)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with serving(tmp_path / "s", count=count) as client:
+        async with aclosing(client.stream("count", Number(1), Number)) as stream:
+            assert await anext(stream) == Number(1)
+        assert cancelled.is_set()
 
 
 async def test_cancelling_a_call_waits_until_the_server_has_undone_it(tmp_path: Path) -> None:

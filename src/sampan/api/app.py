@@ -147,12 +147,14 @@ class Api:
             raise SignatureMismatch
         query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True)))  # the first of a name counts
         reply = await endpoint(Call(self._platform, request_id, params, query, body))
-        with suppress(
-            TimeoutError
-        ):  # who changed something, or reads that it has changed, finds it so when calling
+        await self._told()
+        return reply
+
+    async def _told(self) -> None:
+        """Who changed something, or reads that it has changed, finds it so when calling."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(TOLD):
                 await self._platform.shifts.caught_up()
-        return reply
 
     async def _authenticate(self, request: Request, raw_path: str, raw_query: str) -> str:
         """The body's hash, as signed."""

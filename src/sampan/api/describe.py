@@ -1,12 +1,10 @@
 """What this platform tells beyond FC: a function and all that bears on how it runs, the images, the platform."""
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from sampan import __version__
 from sampan.api import functions, instances, triggers, versions
-from sampan.api.call import Call, Reply
+from sampan.api.call import Call, Reply, moment
 from sampan.catalog.configuration import Configuration
 from sampan.catalog.plans import keepalive_of
 from sampan.catalog.records import Function
@@ -149,7 +147,7 @@ def _failure(call: Call, function: Function) -> LastStartFailure | None:
         log_tail=last.failure.log_tail,
         exit_code=last.failure.exit_code,
         version=version,
-        time=datetime.fromtimestamp(last.time // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        time=moment(last.time * 1000),
     )
 
 

@@ -8,7 +8,7 @@ from sampan.catalog.plans import target
 from sampan.catalog.records import Function
 from sampan.model.errors import ConcurrencyConfigNotFound
 from sampan.model.names import LATEST, function_arn, version_key
-from sampan.wire import shapes
+from sampan.wire import limit_shapes as shapes
 
 
 async def put_concurrency(call: Call) -> Reply:

@@ -14,7 +14,7 @@ from sampan.model.errors import (
     ScalingConfigClash,
 )
 from sampan.model.names import LATEST
-from sampan.wire.shapes import PutProvisionConfigInput, PutScalingConfigInput
+from sampan.wire.limit_shapes import PutProvisionConfigInput, PutScalingConfigInput
 
 _OF = {PutProvisionConfigInput: tables.provision, PutScalingConfigInput: tables.scaling}
 

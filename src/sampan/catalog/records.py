@@ -19,7 +19,8 @@ from sampan.model.errors import (
 )
 from sampan.model.image import Image
 from sampan.model.names import LATEST, VERSION_ID
-from sampan.wire.shapes import HttpTriggerConfig, PutProvisionConfigInput, PutScalingConfigInput
+from sampan.wire.limit_shapes import PutProvisionConfigInput, PutScalingConfigInput
+from sampan.wire.shapes import HttpTriggerConfig
 
 
 class Revision(msgspec.Struct, frozen=True):

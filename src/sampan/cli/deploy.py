@@ -285,10 +285,10 @@ def _create_or_update(client: "Client", name: str, wishes: "Wishes") -> bool:
 
 
 def _scale(client: "Client", name: str, minimum: int | None, maximum: int | None) -> None:
-    from sampan.sdk import shapes
+    from sampan.sdk import limit_shapes
 
     if minimum is not None:
-        client.put_scaling(name, shapes.PutScalingConfigInput(min_instances=minimum))
+        client.put_scaling(name, limit_shapes.PutScalingConfigInput(min_instances=minimum))
     if maximum is not None:
         client.put_concurrency(name, maximum)
 

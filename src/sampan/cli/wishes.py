@@ -19,7 +19,6 @@ class Wishes:
     port: int | None = None
     memory: int | None = None  # MB
     cpu: float | None = None
-    disk: int | None = None  # MB
     timeout: int | None = None  # seconds
     concurrency: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -44,7 +43,6 @@ def changes(wishes: Wishes, present: shapes.Function | None) -> shapes.UpdateFun
         custom_container_config=_container(wishes),
         cpu=wishes.cpu,
         memory_size=wishes.memory,
-        disk_size=wishes.disk,
         timeout=wishes.timeout,
         instance_concurrency=wishes.concurrency,
         environment_variables=_environment(wishes, present),

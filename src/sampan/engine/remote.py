@@ -246,7 +246,7 @@ class RemoteEngine:
             client = await self._client()
             missing = dict(known)
             with suppress(rpc.LinkLost):
-                async with aclosing(_events(client)) as events:
+                async with aclosing(client.stream("watch", Watch(), SandboxEvent)) as events:
                     async for event in events:
                         match event:
                             case Seen(sandbox):
@@ -275,22 +275,6 @@ class RemoteEngine:
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         return await self._connection.call("stats", GetStats(sandbox), Stats)
-
-
-async def _events(client: rpc.Client) -> Any:
-    """Events of one connection until it is lost. Raises: LinkLost."""
-    queue: asyncio.Queue[msgspec.Raw | None] = asyncio.Queue()
-    decoder = msgspec.msgpack.Decoder(SandboxEvent)
-    call = asyncio.ensure_future(client.call("watch", Watch(), type(None), queue.put_nowait))
-    call.add_done_callback(lambda _: queue.put_nowait(None))
-    try:
-        while (body := await queue.get()) is not None:
-            yield decoder.decode(body)
-        await call
-    finally:
-        call.cancel()
-        with suppress(asyncio.CancelledError, rpc.LinkLost, StartFailed):
-            await call
 
 
 def _failed(message: str) -> StartFailed:

@@ -7,7 +7,8 @@ import random
 import re
 
 from sampan.link.messages import ServedVersion
-from sampan.model.names import LATEST, RequestId
+from sampan.model.names import RequestId
+from sampan.wire.headers import function_headers
 
 HTTP_CALL = "/http-invoke"
 EVENT_CALL = "/invoke"
@@ -27,7 +28,6 @@ _NOT_APPLICABLE = (
     "X-Fc-Tracing-Opentracing-Span-Baggages",
     "X-Fc-Tracing-Jaeger-Endpoint",
 )
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?\Z")
 
 
@@ -35,19 +35,9 @@ def container_headers(
     account: str, region: str, version: ServedVersion, qualifier: str, control_path: str
 ) -> bytes:
     """The header lines that are the same for every request of this version under this qualifier."""
-    told = {
-        "X-Fc-Control-Path": control_path,
-        "X-Fc-Function-Name": version.function,
-        "X-Fc-Function-Handler": version.handler,
-        "X-Fc-Function-Memory": str(version.memory_mb),
-        "X-Fc-Function-Timeout": f"{version.timeout:g}",
-        "X-Fc-Region": region,
-        "X-Fc-Account-Id": account,
-        "X-Fc-Qualifier": qualifier,
-        "X-Fc-Version-Id": "" if version.version == LATEST else version.version,
-        "X-Fc-Retry-Count": "0",
-    } | dict.fromkeys(_NOT_APPLICABLE, "")
-    lines = [f"{name}: {_UNSAFE.sub('', value)}\r\n" for name, value in told.items()]
+    told = function_headers(account, region, version, qualifier, control_path)
+    told |= {"X-Fc-Retry-Count": "0"} | dict.fromkeys(_NOT_APPLICABLE, "")
+    lines = [f"{name}: {value}\r\n" for name, value in told.items()]
     return "".join(lines).encode("latin-1", "replace")
 
 

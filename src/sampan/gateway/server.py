@@ -45,20 +45,17 @@ class Gateway:
         control_socket: Path,
         api_socket: Path,
         name: str,
-        extra_listen: tuple[str, ...] = (),
-        listeners: Sequence[socket.socket] = (),
+        listeners: Sequence[socket.socket],
         tallies: Tallies | None = None,
         tls_listeners: Sequence[socket.socket] = (),
         certificates: "Certificates | None" = None,
     ) -> None:
-        """extra_listen: further `host:port` to listen on, or a host, for the port of the settings.
+        """listeners: sockets that listen already; `stop` closes them.
 
-        listeners: sockets that listen already; with these, no address of the settings is bound.
         tallies: shared with the other gateways; None: there is no other.
         tls_listeners: those for TLS, which needs `certificates`.
         """
         self._settings = limits
-        self._extra = extra_listen
         self._listeners = listeners
         self._tls_listeners = tls_listeners
         self._certificates = certificates
@@ -96,18 +93,10 @@ class Gateway:
         await self.control.told.wait()
 
     async def start(self) -> None:
-        """Listen, and look for control unless that has begun. Raises: OSError when an address cannot be had."""
+        """Accept connections, and look for control unless that has begun."""
         loop = asyncio.get_running_loop()
-        try:
-            for listener in self._listeners:
-                self._servers.append(await loop.create_server(self._accept, sock=listener, backlog=BACKLOG))
-            for host, port in () if self._listeners else self._places():
-                self._servers.append(
-                    await loop.create_server(self._accept, host, port, reuse_port=True, backlog=BACKLOG)
-                )
-        except OSError:
-            self._stop_listening()
-            raise
+        for listener in self._listeners:
+            self._servers.append(await loop.create_server(self._accept, sock=listener, backlog=BACKLOG))
         if self._certificates is not None:
             self._open_door(self._certificates)
         self._begin()
@@ -165,14 +154,6 @@ class Gateway:
             self._door.open(listener)
         self._tasks.append(asyncio.get_running_loop().create_task(_keep_fresh(certificates)))
 
-    def _places(self) -> list[tuple[str, int]]:
-        places = [(self._settings.listen, self._settings.port)]
-        for place in self._extra:
-            host, colon, port = place.rpartition(":")
-            plain = not colon or (place.count(":") > 1 and not place.startswith("["))
-            places.append((place, self._settings.port) if plain else (host.strip("[]"), int(port)))
-        return places
-
     def _stop_listening(self) -> None:
         for server in self._servers:
             server.close()
@@ -202,21 +183,3 @@ async def _keep_fresh(certificates: "Certificates") -> None:
             await asyncio.to_thread(certificates.refresh)
         except Exception as error:
             log.failure("certificates could not be looked at", error)
-
-
-async def run(
-    limits: settings.Gateway,
-    control_socket: Path,
-    api_socket: Path,
-    name: str,
-    ready: Callable[[], None],
-    extra_listen: tuple[str, ...] = (),
-) -> None:
-    """Serve until cancelled, then drain. `ready` is called once connections are accepted."""
-    gateway = Gateway(limits, control_socket, api_socket, name, extra_listen)
-    await gateway.start()
-    try:
-        ready()
-        await asyncio.Event().wait()
-    finally:
-        await gateway.stop()

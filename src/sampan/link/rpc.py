@@ -6,7 +6,7 @@ Cancelling the caller's coroutine cancels the one that serves it, and waits unti
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,15 +186,22 @@ class Client:
             self._waiting.pop(id_, None)
             self._items.pop(id_, None)
 
-    async def stream(self, method: str, request: Any, item: Any) -> AsyncIterator[Any]:
-        """The items of a call, until it replies. Raises: StartFailed, LinkLost."""
+    async def stream(self, method: str, request: Any, item: Any) -> AsyncGenerator[Any, None]:
+        """The items (of the type `item`) of a call, until it replies; closed before that, the call is cancelled.
+
+        Raises: StartFailed as the server did; LinkLost, after the items that had come.
+        """
         queue: asyncio.Queue[msgspec.Raw | None] = asyncio.Queue()
         decoder = msgspec.msgpack.Decoder(item)
-        async with asyncio.TaskGroup() as group:
-            call = group.create_task(self.call(method, request, object, queue.put_nowait))
-            call.add_done_callback(lambda _: queue.put_nowait(None))
+        call = asyncio.ensure_future(self.call(method, request, object, queue.put_nowait))
+        call.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
             while (body := await queue.get()) is not None:
                 yield decoder.decode(body)
+            await call
+        finally:
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
 
     def _on_message(self, channel: Channel[Frame, Frame], frame: Frame) -> None:
         match frame:

@@ -1,7 +1,7 @@
 """What a program finds in its environment, and how it is called to life: pure."""
 
 from sampan.engine.engine import SandboxSpec
-from sampan.model.names import InstanceId
+from sampan.model.names import LATEST, InstanceId
 from sampan.model.version import Version
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,7 +25,7 @@ def environment(version: Version, instance: InstanceId, account: str, region: st
         name, _, value = line.partition("=")
         variables[name] = value
     variables.update(version.environment)
-    published = "" if version.version == "LATEST" else version.version
+    published = "" if version.version == LATEST else version.version
     variables.update(
         FC_FUNC_CODE_PATH="/code",
         FC_ACCOUNT_ID=account,

@@ -14,6 +14,7 @@ from sampan.engine.engine import Engine, Sandbox
 from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.names import new_request_id
 from sampan.model.version import HealthCheck, Hook, Version
+from sampan.wire.headers import function_headers
 
 LAST_WORDS = 1024  # bytes of a failed hook's answer that are shown
 
@@ -96,18 +97,8 @@ class Hooks:
     async def _call(
         self, version: Version, origin: str, method: str, path: str, request: str, timeout: float
     ) -> tuple[int, str]:
-        headers = {
-            "x-fc-request-id": request,
-            "x-fc-control-path": path,
-            "x-fc-function-name": version.function,
-            "x-fc-function-handler": version.handler,
-            "x-fc-function-memory": str(version.memory_mb),
-            "x-fc-function-timeout": f"{version.timeout:g}",
-            "x-fc-account-id": self._account,
-            "x-fc-region": self._region,
-            "x-fc-qualifier": version.version,
-            "x-fc-version-id": "" if version.version == "LATEST" else version.version,
-        }
+        headers = function_headers(self._account, self._region, version, version.version, path)
+        headers["X-Fc-Request-Id"] = request
         async with asyncio.timeout(timeout):
             async with self._session.request(method, origin + path, headers=headers) as answer:
                 return answer.status, (await answer.content.read(LAST_WORDS)).decode(errors="replace")

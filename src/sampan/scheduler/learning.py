@@ -207,7 +207,7 @@ def _started(fleet: Fleet, instance: Instance, event: Started, now: float) -> No
         return
     instance.enter(Phase.READY, now)
     instance.host, instance.port, instance.log_path = event.host, event.port, event.log_path
-    instance.startup = instance.stages = event.stages
+    instance.startup = event.stages
     instance.cold, instance.last_used = True, now
     fleet.served, fleet.failures, fleet.failure = True, 0, None
     fleet.start_time = scaling.average(fleet.start_time, event.took, 0.3)
@@ -219,7 +219,7 @@ def _failed(cluster: Cluster, fleet: Fleet, instance: Instance, event: Failed, n
     fleet.failures += 1
     fleet.failure = event.failure
     fleet.retry_at = now + scaling.backoff(fleet.failures, cluster.limits.backoff_max)
-    ours = event.failure.kind is FailureKind.ENGINE_FAILED and fleet.failures < OWN_FAULTS
+    ours = own_fault(fleet)
     if ours:
         fleet.retry_at = now + 0.2 * fleet.failures
     if spare or ours or fleet.live:
@@ -228,5 +228,6 @@ def _failed(cluster: Cluster, fleet: Fleet, instance: Instance, event: Failed, n
 
 
 def own_fault(fleet: Fleet) -> bool:
+    """Whether its last failed start counts as the platform's fault, which is tried again before anybody hears."""
     assert fleet.failure is not None
     return fleet.failure.kind is FailureKind.ENGINE_FAILED and fleet.failures < OWN_FAULTS

@@ -10,9 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, assert_never
 
-import msgspec
-
-from sampan.engine.engine import Engine, Sandbox, Seen, Stream, Synced
+from sampan.engine.engine import Engine, Sandbox, Seen, Synced
 from sampan.engine.engine import Gone as SandboxGone
 from sampan.link.messages import Down
 from sampan.link.messages import Gone as InstanceGone
@@ -20,10 +18,9 @@ from sampan.link.messages import Grant as LeaseGrant
 from sampan.link.messages import Refuse as Refusal
 from sampan.link.messages import Revoke as LeaseRevoke
 from sampan.model.errors import Failure, FailureKind, StartFailed
-from sampan.model.instance import InstanceState, InstanceView, Stage
+from sampan.model.instance import InstanceState, InstanceView
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.version import Version
-from sampan.scheduler import environment
 from sampan.scheduler.core import step
 from sampan.scheduler.decisions import Create, Decision, Forget, Freeze, Grant, Refuse, Revoke, Start, Stop, Thaw
 from sampan.scheduler.events import (
@@ -37,11 +34,12 @@ from sampan.scheduler.events import (
     Started,
     Thawed,
     Tick,
-    Unhealthy,
     Warmed,
 )
+from sampan.scheduler.health import Health
 from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
+from sampan.scheduler.starting import Starting
 from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
 from sampan.scheduler.views import view
 from sampan.telemetry.logs import Log
@@ -49,7 +47,6 @@ from sampan.telemetry.logs import Log
 TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
 ROOM = 10.0  # seconds in which a start that was asked for ahead of traffic must have found room
 DOUBT = 0.25  # seconds in which the engine hears that a program ended whose connection broke; mostly a few ms
-LAST_LINES = 4096  # bytes of a program's output that are told with a failure
 
 log = Log("scheduler")
 
@@ -84,12 +81,12 @@ class Scheduler:
         self._failures = failures
         self._tell = tell
         self._history = history
-        self._account, self._region = account, region
-        self._start_timeout, self._grace = start_timeout, grace
+        self._grace = grace
+        self._starting = Starting(engine, hooks, history, account, region, start_timeout)
+        self._health = Health(cluster, hooks, self.post, self._spawn)
         self._group: asyncio.TaskGroup | None = None
         self._working: dict[InstanceId, asyncio.Task[None]] = {}  # creations and starts under way
         self._doubtful: dict[InstanceId, asyncio.Event] = {}  # those whose stop waits for news of their end
-        self._checking: dict[InstanceId, asyncio.Task[None]] = {}  # periodic health checks
         self._warming: dict[VersionKey, list[asyncio.Future[None]]] = {}
         self._synced = asyncio.Event()
         self._moved = asyncio.Event()
@@ -225,52 +222,25 @@ class Scheduler:
                 instance.port,
                 grant.slots,
                 instance.cold,
-                instance.stages,
+                instance.startup if instance.cold else (),
                 instance.log_path,
             ),
         )
-        instance.cold, instance.stages = False, ()
+        instance.cold = False
 
     async def _create_spare(self, id_: InstanceId, version: Version) -> None:
         try:
-            await self._create(id_, version)
+            await self._starting.create(id_, version)
         except StartFailed as error:
             self._working.pop(id_, None)
             self.post(Failed(id_, error.failure))
         else:
             self.post(Created(id_))
 
-    async def _create(self, id_: InstanceId, version: Version) -> tuple[Stage, ...]:
-        """Make the sandbox; an image that was collected meanwhile is pulled again."""
-        spec = environment.sandbox(version, id_, self._account, self._region)
-        try:
-            return (await self._engine.create(spec)).stages
-        except StartFailed as error:
-            if error.failure.kind is not FailureKind.IMAGE_NOT_FOUND:
-                raise
-        begin = time.time_ns()
-        pinned = f"{version.image.reference.partition('@')[0]}@{version.image.digest}"
-        await self._engine.images.pull(pinned, None)
-        pulled = Stage("pull", begin, time.time_ns())
-        return (pulled, *(await self._engine.create(spec)).stages)
-
     async def _start(self, id_: InstanceId, version: Version, created: bool) -> None:
         begin = time.monotonic()
         try:
-            stages = () if created else await self._create(id_, version)
-            self._history.note(id_, version.key)  # now that there is a log
-            sandbox = await self._engine.start(id_, self._start_timeout)
-            initialising = time.time_ns()
-            try:
-                await self._hooks.initialize(version, sandbox)
-                await self._hooks.first_check(version, sandbox)
-            except StartFailed as error:
-                explained = await self._with_log(id_, error)
-                await self._engine.stop(id_, 0)
-                raise explained from error
-            stages += sandbox.stages
-            if version.initializer or version.health_check:
-                stages += (Stage("initialize", initialising, time.time_ns()),)
+            sandbox, stages = await self._starting.start(id_, version, created)
         except StartFailed as error:
             self._working.pop(id_, None)
             self._start_failed(id_, version, error)
@@ -279,17 +249,7 @@ class Scheduler:
         self._working.pop(id_, None)
         self.post(Started(id_, sandbox.host, sandbox.port, stages, sandbox.log_path, took))
         log.info("instance started", instance=id_, version=version.key, took_ms=round(took * 1000, 1))
-        if version.health_check:
-            self._check_health(id_, version)
-
-    async def _with_log(self, id_: InstanceId, error: StartFailed) -> StartFailed:
-        """A hook's failure, with what the program wrote before."""
-        written = b""
-        with suppress(StartFailed):
-            for stream in Stream:
-                written += (await self._engine.logs(id_, stream, -LAST_LINES, LAST_LINES)).data
-        tail = written[-LAST_LINES:].decode(errors="replace")
-        return StartFailed(msgspec.structs.replace(error.failure, log_tail=tail))
+        self._health.begin(id_, version)
 
     def _start_failed(self, id_: InstanceId, version: Version, error: StartFailed) -> None:
         failure = error.failure
@@ -321,8 +281,7 @@ class Scheduler:
 
     async def _stop(self, stop: Stop, version: Version) -> None:
         log.info("instance stopping", instance=stop.instance, version=stop.version, why=stop.why)
-        if check := self._checking.pop(stop.instance, None):
-            check.cancel()
+        self._health.end(stop.instance)
         if stop.doubtful and await self._ended_by_itself(stop.instance):
             return
         if stop.served and version.pre_stop and (known := self.cluster.instance(stop.instance)):
@@ -352,28 +311,6 @@ class Scheduler:
             del self._doubtful[id_]
         return True
 
-    # ── periodic health checks ────────────────────────────────────────────────────────────────────────
-
-    def _check_health(self, id_: InstanceId, version: Version) -> None:
-        task = self._spawn(self._watch_health(id_, version))
-        self._checking[id_] = task
-        task.add_done_callback(lambda _: self._checking.pop(id_, None))
-
-    async def _watch_health(self, id_: InstanceId, version: Version) -> None:
-        """Check a running instance every period; after enough failures in a row it is replaced."""
-        check = version.health_check
-        assert check is not None
-        failures = 0
-        while (known := self.cluster.instance(id_)) is not None:
-            await asyncio.sleep(check.period)
-            if known[1].phase is not Phase.READY:
-                continue  # frozen: it could not answer
-            why = await self._hooks.check(check, known[1].host, known[1].port)
-            failures = failures + 1 if why and known[1].phase is Phase.READY else 0
-            if failures >= check.failures:
-                self.post(Unhealthy(id_, f"check function health failed with {why}"))
-                return
-
     # ── what the engine tells ─────────────────────────────────────────────────────────────────────────
 
     async def _watch(self) -> None:
@@ -395,9 +332,8 @@ class Scheduler:
             return
         log.info("instance adopted", instance=sandbox.id, version=key, state=sandbox.state.value)
         self.post(Found(sandbox.id, key, sandbox.state, sandbox.host, sandbox.port, sandbox.log_path))
-        version = self.cluster.fleets[key].version
-        if version.health_check and sandbox.state is not InstanceState.CREATED:
-            self._check_health(sandbox.id, version)
+        if sandbox.state is not InstanceState.CREATED:
+            self._health.begin(sandbox.id, self.cluster.fleets[key].version)
 
     async def _discard(self, id_: InstanceId) -> None:
         log.info("unknown sandbox ended", instance=id_)
@@ -410,12 +346,11 @@ class Scheduler:
         known = self.cluster.instance(id_)
         if known is None or (failure is None and known[1].phase is Phase.STOPPING):
             return  # the task that stops it reports; with a failure, it ended before that
-        fleet, instance = known
+        fleet = known[0]
         log.warning("instance gone", instance=id_, version=fleet.version.key, why=failure and failure.message)
         if failure is not None:
             self._failures.note_failure(fleet.version.function, fleet.version.key, failure)
-        if check := self._checking.pop(instance.id, None):
-            check.cancel()
+        self._health.end(id_)
         self.post(Ended(id_, failure))
         if doubt := self._doubtful.get(id_):
             doubt.set()

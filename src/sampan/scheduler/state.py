@@ -63,8 +63,7 @@ class Instance:
     unfit: bool = False  # ends as soon as nobody holds it
     last_used: float = 0.0
     created: float = 0.0
-    startup: tuple[Stage, ...] = ()  # how it came to be ready
-    stages: tuple[Stage, ...] = ()  # what the next grant tells: its start, or its thaw
+    startup: tuple[Stage, ...] = ()  # how it came to be ready; the first grant tells it
     log_path: str = ""
     cold: bool = False  # the next grant is the first
 

@@ -13,7 +13,7 @@ import msgspec
 from sampan.sdk.errors import UnexpectedAnswer
 from sampan.sdk.exchange import Call, Reply
 from sampan.sdk.methods import Page
-from sampan.wire import domain_shapes, shapes
+from sampan.wire import domain_shapes, limit_shapes, shapes
 from sampan.wire.operations import OPERATIONS, PREFIX
 
 T = TypeVar("T")
@@ -217,15 +217,15 @@ def list_domains(
 # ── how much may run ──────────────────────────────────────────────────────────────────────────────────
 
 
-def put_concurrency(name: str, reserved: int) -> Call[shapes.ConcurrencyConfig]:
+def put_concurrency(name: str, reserved: int) -> Call[limit_shapes.ConcurrencyConfig]:
     """At most `reserved` instances at once; 0 refuses every call."""
-    body = shapes.PutConcurrencyInput(reserved_concurrency=reserved)
-    return _json(at("PutConcurrencyConfig", name), shapes.ConcurrencyConfig, body)
+    body = limit_shapes.PutConcurrencyInput(reserved_concurrency=reserved)
+    return _json(at("PutConcurrencyConfig", name), limit_shapes.ConcurrencyConfig, body)
 
 
-def get_concurrency(name: str) -> Call[shapes.ConcurrencyConfig]:
+def get_concurrency(name: str) -> Call[limit_shapes.ConcurrencyConfig]:
     """The limit. Raises NotFound when the function has none."""
-    return _json(at("GetConcurrencyConfig", name), shapes.ConcurrencyConfig)
+    return _json(at("GetConcurrencyConfig", name), limit_shapes.ConcurrencyConfig)
 
 
 def delete_concurrency(name: str) -> Call[None]:
@@ -233,24 +233,24 @@ def delete_concurrency(name: str) -> Call[None]:
     return _none(at("DeleteConcurrencyConfig", name))
 
 
-def list_concurrency(token: str, page_size: int = 100) -> Call[Page[shapes.ConcurrencyConfig]]:
+def list_concurrency(token: str, page_size: int = 100) -> Call[Page[limit_shapes.ConcurrencyConfig]]:
     """The limits of all functions that have one."""
     return _page(
         at("ListConcurrencyConfigs", limit=page_size, nextToken=token),
-        shapes.ConcurrencyConfigs,
+        limit_shapes.ConcurrencyConfigs,
         lambda page: page.configs,
     )
 
 
-def put_provision(name: str, target: int, qualifier: str | None = None) -> Call[shapes.ProvisionConfig]:
+def put_provision(name: str, target: int, qualifier: str | None = None) -> Call[limit_shapes.ProvisionConfig]:
     """Keep `target` instances ready at all times."""
-    body = shapes.PutProvisionConfigInput(default_target=target, target=target)
-    return _json(at("PutProvisionConfig", name, qualifier=qualifier), shapes.ProvisionConfig, body)
+    body = limit_shapes.PutProvisionConfigInput(default_target=target, target=target)
+    return _json(at("PutProvisionConfig", name, qualifier=qualifier), limit_shapes.ProvisionConfig, body)
 
 
-def get_provision(name: str, qualifier: str | None = None) -> Call[shapes.ProvisionConfig]:
+def get_provision(name: str, qualifier: str | None = None) -> Call[limit_shapes.ProvisionConfig]:
     """How many instances are kept ready, and how many are; zeros when none were asked for."""
-    return _json(at("GetProvisionConfig", name, qualifier=qualifier), shapes.ProvisionConfig)
+    return _json(at("GetProvisionConfig", name, qualifier=qualifier), limit_shapes.ProvisionConfig)
 
 
 def delete_provision(name: str, qualifier: str | None = None) -> Call[None]:
@@ -258,25 +258,25 @@ def delete_provision(name: str, qualifier: str | None = None) -> Call[None]:
     return _none(at("DeleteProvisionConfig", name, qualifier=qualifier))
 
 
-def list_provision(token: str, page_size: int = 100) -> Call[Page[shapes.ProvisionConfig]]:
+def list_provision(token: str, page_size: int = 100) -> Call[Page[limit_shapes.ProvisionConfig]]:
     """The provisioning of all functions that have one."""
     return _page(
         at("ListProvisionConfigs", limit=page_size, nextToken=token),
-        shapes.ProvisionConfigs,
+        limit_shapes.ProvisionConfigs,
         lambda page: page.provision_configs,
     )
 
 
 def put_scaling(
-    name: str, scaling: shapes.PutScalingConfigInput, qualifier: str | None = None
-) -> Call[shapes.ScalingConfig]:
+    name: str, scaling: limit_shapes.PutScalingConfigInput, qualifier: str | None = None
+) -> Call[limit_shapes.ScalingConfig]:
     """How the function scales: the newer form of provisioning."""
-    return _json(at("PutScalingConfig", name, qualifier=qualifier), shapes.ScalingConfig, scaling)
+    return _json(at("PutScalingConfig", name, qualifier=qualifier), limit_shapes.ScalingConfig, scaling)
 
 
-def get_scaling(name: str, qualifier: str | None = None) -> Call[shapes.ScalingConfig]:
+def get_scaling(name: str, qualifier: str | None = None) -> Call[limit_shapes.ScalingConfig]:
     """How the function scales, and where it stands."""
-    return _json(at("GetScalingConfig", name, qualifier=qualifier), shapes.ScalingConfig)
+    return _json(at("GetScalingConfig", name, qualifier=qualifier), limit_shapes.ScalingConfig)
 
 
 def delete_scaling(name: str, qualifier: str | None = None) -> Call[None]:

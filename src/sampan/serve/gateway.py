@@ -36,7 +36,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             layout.link_socket,
             layout.api_socket,
             name,
-            listeners=listeners,
+            listeners,
             tallies=tallies,
             tls_listeners=tls_listeners,
             certificates=certificates,

@@ -9,7 +9,6 @@ that it may not write.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,11 +34,11 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def migrate(url: str, owner: tuple[int, int] | None = None) -> None:
+def migrate(url: str) -> None:
     """Bring the schema to the newest version, making the database if there is none. Forward only.
 
-    Blocks; meant to run before the event loop does and before privileges are dropped. A file and its directory
-    are made readable by their owner alone; `owner` (uid, gid) is given them.
+    Blocks; meant to run before privileges are dropped. A file and its directory are made readable by their owner
+    alone.
     """
     file = make_url(url).database
     assert file is not None
@@ -54,9 +53,6 @@ def migrate(url: str, owner: tuple[int, int] | None = None) -> None:
             connection.commit()
     finally:
         engine.dispose()
-    if owner is not None:
-        for one in (path.parent, *path.parent.glob(path.name + "*")):
-            os.chown(one, *owner, follow_symlinks=False)
 
 
 def upgrade(connection: Connection) -> None:

@@ -1,5 +1,7 @@
 """FC's JSON: every body of a request and of a reply, member by member, under FC's exact names.
 
+Custom domains are in `domain_shapes`, concurrency, provision and scaling in `limit_shapes`.
+
 Source: function-compute-api.md §7. Members that are absent, or null, are `None` and are left out again when
 written; unknown members are ignored. Read a body with `read`, write one with `write`. What a value may be is not
 decided here but in `catalog/`; here only its JSON type is.
@@ -318,71 +320,6 @@ class Trigger(Shape, frozen=True):
 
 class Triggers(Shape, frozen=True):
     triggers: tuple[Trigger, ...]
-    next_token: str | None = None
-
-
-# ── concurrency, provision, scaling ───────────────────────────────────────────────────────────────────
-
-
-class PutConcurrencyInput(Shape, frozen=True):
-    reserved_concurrency: int | None = None
-
-
-class ConcurrencyConfig(Shape, frozen=True):
-    function_arn: str
-    reserved_concurrency: int
-
-
-class ConcurrencyConfigs(Shape, frozen=True):
-    configs: tuple[ConcurrencyConfig, ...]
-    next_token: str | None = None
-
-
-class PutProvisionConfigInput(Shape, frozen=True):
-    default_target: int | None = None
-    target: int | None = None
-    always_allocate_cpu: bool | None = msgspec.field(default=None, name="alwaysAllocateCPU")
-    always_allocate_gpu: bool | None = msgspec.field(default=None, name="alwaysAllocateGPU")
-    scheduled_actions: tuple[Unsupported, ...] | None = None
-    target_tracking_policies: tuple[Unsupported, ...] | None = None
-
-
-class ProvisionConfig(Shape, frozen=True):
-    function_arn: str
-    default_target: int
-    target: int
-    current: int
-    current_error: str | None = None
-    always_allocate_cpu: bool | None = msgspec.field(default=None, name="alwaysAllocateCPU")
-    always_allocate_gpu: bool | None = msgspec.field(default=None, name="alwaysAllocateGPU")
-
-
-class ProvisionConfigs(Shape, frozen=True):
-    provision_configs: tuple[ProvisionConfig, ...]
-    next_token: str | None = None
-
-
-class PutScalingConfigInput(Shape, frozen=True):
-    min_instances: int | None = None
-    enable_on_demand_scaling: bool | None = None
-    enable_mix_mode: bool | None = None
-    resident_pool_id: str | None = None
-    request_dispatch_policy: str | None = None
-    horizontal_scaling_policies: tuple[Unsupported, ...] | None = None
-    scheduled_policies: tuple[Unsupported, ...] | None = None
-
-
-class ScalingConfig(Shape, frozen=True):
-    function_arn: str
-    min_instances: int
-    current_instances: int
-    target_instances: int
-    current_error: str | None = None
-    enable_on_demand_scaling: bool | None = None
-
-
-class ScalingConfigs(Shape, frozen=True):
-    scaling_configs: tuple[ScalingConfig, ...]
     next_token: str | None = None
 
 

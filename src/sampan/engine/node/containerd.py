@@ -183,14 +183,6 @@ class Containerd:
         with translated():
             return b"".join([part.data async for part in call])
 
-    async def ingested(self, ref: str) -> int:
-        """Bytes that an unfinished write has brought so far."""
-        try:
-            answer = await self._call(self._content.Status, content_pb2.StatusRequest(ref=ref))
-        except Missing:
-            return 0
-        return int(answer.status.offset)
-
     async def abort_ingest(self, ref: str) -> None:
         try:
             await self._call(self._content.Abort, content_pb2.AbortRequest(ref=ref))
@@ -288,10 +280,9 @@ class Containerd:
         except AlreadyThere:
             await self._call(self._images.Update, images_pb2.UpdateImageRequest(image=image), lease)
 
-    async def delete_record(self, name: str, collect: bool = False) -> None:
-        """`collect`: return only after the garbage is gone."""
+    async def delete_record(self, name: str) -> None:
         try:
-            await self._call(self._images.Delete, images_pb2.DeleteImageRequest(name=name, sync=collect))
+            await self._call(self._images.Delete, images_pb2.DeleteImageRequest(name=name))
         except Missing:
             return
 

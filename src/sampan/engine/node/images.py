@@ -23,7 +23,7 @@ from sampan.image.manifest import Config, Manifest, chain_ids, image_config, rea
 from sampan.image.reference import Reference
 from sampan.image.registry import Registry
 from sampan.model.errors import Failure, FailureKind, ImageFailed, InvalidArgument, PlatformFailed, StartFailed
-from sampan.model.image import Image, ImageConfig, PullProgress, RegistryAuth
+from sampan.model.image import Image, PullProgress, RegistryAuth
 
 _DOWNLOADS = 3  # layers at once, of all pulls together; more only share the same link
 _LEASE_HOURS = 72  # a day of use, and two in which an interrupted pull may be resumed
@@ -106,10 +106,6 @@ class NodeImages:
             raise
 
     # ── for making sandboxes ─────────────────────────────────────────────────────────────────────────
-
-    async def config(self, digest: str) -> ImageConfig:
-        """Raises: StartFailed (IMAGE_NOT_FOUND)."""
-        return (await self._of(digest)).image.config
 
     async def lower_directories(self, digest: str) -> tuple[str, ...]:
         """The image's layers as directories for overlayfs, topmost first; they stay while the image does.

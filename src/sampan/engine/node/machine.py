@@ -21,7 +21,6 @@ class Machine(msgspec.Struct, frozen=True):
 
     cgroups: cgroup.Layout
     file_limit: int  # open files, that not even root may exceed
-    cores: int
 
 
 def prepare(favordynmods: bool, hugetlb: Path | None) -> Machine:
@@ -41,7 +40,7 @@ def prepare(favordynmods: bool, hugetlb: Path | None) -> Machine:
         _favor_moves(mountinfo)
     if hugetlb is not None and not layout.unified:
         _free_unified(layout, hugetlb)
-    return Machine(layout, resource.getrlimit(resource.RLIMIT_NOFILE)[1], os.cpu_count() or 1)
+    return Machine(layout, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def _own_mounts() -> None:

@@ -21,7 +21,7 @@ _NESTED = 0x8000
 _UP = 0x1
 _TIMEOUT = 5.0  # seconds for the kernel's answers; it needs microseconds
 
-_LOOPBACK = 1  # its index in every namespace
+LOOPBACK = 1  # its index in every namespace
 _MAIN, _BOOT, _UNIVERSE, _LINK = 254, 3, 0, 253
 _UNICAST, _UNREACHABLE = 1, 7
 _PERMANENT = 0x80

@@ -222,11 +222,6 @@ class Network:
             self._used.remove(address)
             self._free.append((time.monotonic(), address))
 
-    def discard(self, namespace: Namespace) -> None:
-        """No process came to live in it."""
-        os.close(namespace.fd)
-        self.release(namespace.address)
-
     async def _make(self, internet: bool) -> Namespace:
         for _ in range(_RETRIES):
             with suppress(FileExistsError):  # a name, an index or a route that is still in use
@@ -269,7 +264,7 @@ class Network:
             eth0 = inside.links()["eth0"]
             inside.send(
                 [
-                    netlink.link_up(1),
+                    netlink.link_up(netlink.LOOPBACK),
                     netlink.add_address(eth0, address),
                     netlink.link_up(eth0),
                     netlink.default_route(self.door, eth0),

@@ -1,0 +1,72 @@
+"""An instance's start: its sandbox, its program, its initializer, its first health check."""
+
+import time
+from contextlib import suppress
+
+import msgspec
+
+from sampan.engine.engine import Engine, Sandbox, Stream
+from sampan.model.errors import FailureKind, StartFailed
+from sampan.model.instance import Stage
+from sampan.model.names import InstanceId
+from sampan.model.version import Version
+from sampan.scheduler import environment
+from sampan.scheduler.history import History
+from sampan.scheduler.hooks import Hooks
+
+LAST_LINES = 4096  # bytes of a program's output that are told with a failure
+
+
+class Starting:
+    """Makes instances ready. What fails leaves no sandbox behind."""
+
+    def __init__(
+        self, engine: Engine, hooks: Hooks, history: History, account: str, region: str, timeout: float
+    ) -> None:
+        """timeout: seconds in which a program must listen."""
+        self._engine, self._hooks, self._history = engine, hooks, history
+        self._account, self._region, self._timeout = account, region, timeout
+
+    async def create(self, id_: InstanceId, version: Version) -> tuple[Stage, ...]:
+        """Make the sandbox; an image that was collected meanwhile is pulled again. Raises: StartFailed."""
+        spec = environment.sandbox(version, id_, self._account, self._region)
+        try:
+            return (await self._engine.create(spec)).stages
+        except StartFailed as error:
+            if error.failure.kind is not FailureKind.IMAGE_NOT_FOUND:
+                raise
+        begin = time.time_ns()
+        pinned = f"{version.image.reference.partition('@')[0]}@{version.image.digest}"
+        await self._engine.images.pull(pinned, None)
+        pulled = Stage("pull", begin, time.time_ns())
+        return (pulled, *(await self._engine.create(spec)).stages)
+
+    async def start(self, id_: InstanceId, version: Version, created: bool) -> tuple[Sandbox, tuple[Stage, ...]]:
+        """The ready sandbox, and the stages of its start. Raises: StartFailed.
+
+        created: its sandbox has been made, by `create`.
+        """
+        stages = () if created else await self.create(id_, version)
+        self._history.note(id_, version.key)  # now that there is a log
+        sandbox = await self._engine.start(id_, self._timeout)
+        stages += sandbox.stages
+        if version.initializer is None and version.health_check is None:
+            return sandbox, stages
+        begin = time.time_ns()
+        try:
+            await self._hooks.initialize(version, sandbox)
+            await self._hooks.first_check(version, sandbox)
+        except StartFailed as error:
+            explained = await self._with_log(id_, error)
+            await self._engine.stop(id_, 0)
+            raise explained from error
+        return sandbox, (*stages, Stage("initialize", begin, time.time_ns()))
+
+    async def _with_log(self, id_: InstanceId, error: StartFailed) -> StartFailed:
+        """A hook's failure, with what the program wrote before."""
+        written = b""
+        with suppress(StartFailed):
+            for stream in Stream:
+                written += (await self._engine.logs(id_, stream, -LAST_LINES, LAST_LINES)).data
+        tail = written[-LAST_LINES:].decode(errors="replace")
+        return StartFailed(msgspec.structs.replace(error.failure, log_tail=tail))
