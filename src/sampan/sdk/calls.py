@@ -4,30 +4,15 @@ Method and path come from `wire/operations`; the names are FC's, cut to what rea
 Source: function-compute-api.md §5.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from collections.abc import Mapping
 
 import msgspec
 
-from sampan.sdk.errors import UnexpectedAnswer
+from sampan.sdk.describing import at, call, json_text, read, returns, returns_nothing, returns_page
 from sampan.sdk.exchange import Call, Reply
 from sampan.sdk.methods import Page
 from sampan.wire import domain_shapes, limit_shapes, shapes
-from sampan.wire.operations import OPERATIONS, PREFIX
 
-T = TypeVar("T")
-S = TypeVar("S")
-JSON = {"content-type": "application/json; charset=utf-8"}
-BY_NAME = {operation.name: operation for operation in OPERATIONS}
-
-
-class _Listed(Protocol):
-    @property
-    def next_token(self) -> str | None: ...
-
-
-L = TypeVar("L", bound=_Listed)
 FUNCTION_TYPE = "ALIYUN::FC::FUNCTION"
 
 
@@ -39,27 +24,27 @@ def create_function(function: shapes.CreateFunctionInput) -> Call[shapes.Functio
     whole = msgspec.structs.replace(
         function, runtime=function.runtime or "custom-container", handler=function.handler or "index.handler"
     )
-    return _json(at("CreateFunction"), shapes.Function, whole)
+    return returns(at("CreateFunction"), shapes.Function, whole)
 
 
 def get_function(name: str, qualifier: str | None = None) -> Call[shapes.Function]:
     """The function as it is, with `state` and `last_update_status`."""
-    return _json(at("GetFunction", name, qualifier=qualifier), shapes.Function)
+    return returns(at("GetFunction", name, qualifier=qualifier), shapes.Function)
 
 
 def update_function(name: str, changes: shapes.UpdateFunctionInput) -> Call[shapes.Function]:
     """Change what `changes` names; members that are None stay."""
-    return _json(at("UpdateFunction", name), shapes.Function, changes)
+    return returns(at("UpdateFunction", name), shapes.Function, changes)
 
 
 def delete_function(name: str) -> Call[None]:
     """Delete a function that has no triggers or aliases left."""
-    return _none(at("DeleteFunction", name))
+    return returns_nothing(at("DeleteFunction", name))
 
 
 def list_functions(token: str, prefix: str | None = None, page_size: int = 100) -> Call[Page[shapes.Function]]:
     """All functions whose name begins with `prefix`."""
-    return _page(
+    return returns_page(
         at("ListFunctions", prefix=prefix, limit=page_size, nextToken=token),
         shapes.Functions,
         lambda page: page.functions,
@@ -69,12 +54,12 @@ def list_functions(token: str, prefix: str | None = None, page_size: int = 100) 
 def disable_function(name: str, reason: str | None = None, abort: bool = False) -> Call[shapes.Success]:
     """Refuse all invocations. `abort`: cut off those that run."""
     body = shapes.DisableFunctionInvocationInput(reason=reason, abort_ongoing_request=abort)
-    return _json(at("DisableFunctionInvocation", name), shapes.Success, body)
+    return returns(at("DisableFunctionInvocation", name), shapes.Success, body)
 
 
 def enable_function(name: str) -> Call[shapes.Success]:
     """Allow invocations again."""
-    return _json(at("EnableFunctionInvocation", name), shapes.Success)
+    return returns(at("EnableFunctionInvocation", name), shapes.Success)
 
 
 # ── versions and aliases ──────────────────────────────────────────────────────────────────────────────
@@ -83,12 +68,12 @@ def enable_function(name: str) -> Call[shapes.Success]:
 def publish_version(name: str, description: str | None = None) -> Call[shapes.Version]:
     """Freeze what LATEST is now as the next version."""
     body = shapes.PublishVersionInput(description=description)
-    return _json(at("PublishFunctionVersion", name), shapes.Version, body)
+    return returns(at("PublishFunctionVersion", name), shapes.Version, body)
 
 
 def list_versions(token: str, name: str, page_size: int = 100) -> Call[Page[shapes.Version]]:
     """All published versions, newest first."""
-    return _page(
+    return returns_page(
         at("ListFunctionVersions", name, direction="BACKWARD", limit=page_size, nextToken=token),
         shapes.Versions,
         lambda page: page.versions,
@@ -97,7 +82,7 @@ def list_versions(token: str, name: str, page_size: int = 100) -> Call[Page[shap
 
 def delete_version(name: str, version: str) -> Call[None]:
     """Delete a published version."""
-    return _none(at("DeleteFunctionVersion", name, version))
+    return returns_nothing(at("DeleteFunctionVersion", name, version))
 
 
 def create_alias(
@@ -114,12 +99,12 @@ def create_alias(
         description=description,
         additional_version_weight=dict(weights) if weights is not None else None,
     )
-    return _json(at("CreateAlias", name), shapes.Alias, body)
+    return returns(at("CreateAlias", name), shapes.Alias, body)
 
 
 def get_alias(name: str, alias: str) -> Call[shapes.Alias]:
     """The version or versions an alias means."""
-    return _json(at("GetAlias", name, alias), shapes.Alias)
+    return returns(at("GetAlias", name, alias), shapes.Alias)
 
 
 def update_alias(
@@ -135,17 +120,17 @@ def update_alias(
         description=description,
         additional_version_weight=dict(weights) if weights is not None else None,
     )
-    return _json(at("UpdateAlias", name, alias), shapes.Alias, body)
+    return returns(at("UpdateAlias", name, alias), shapes.Alias, body)
 
 
 def delete_alias(name: str, alias: str) -> Call[None]:
     """Delete an alias; its version stays."""
-    return _none(at("DeleteAlias", name, alias))
+    return returns_nothing(at("DeleteAlias", name, alias))
 
 
 def list_aliases(token: str, name: str, page_size: int = 100) -> Call[Page[shapes.Alias]]:
     """All aliases of a function."""
-    return _page(
+    return returns_page(
         at("ListAliases", name, limit=page_size, nextToken=token), shapes.Aliases, lambda page: page.aliases
     )
 
@@ -155,27 +140,27 @@ def list_aliases(token: str, name: str, page_size: int = 100) -> Call[Page[shape
 
 def create_trigger(name: str, trigger: shapes.CreateTriggerInput) -> Call[shapes.Trigger]:
     """Let something call the function. `trigger_config` is JSON in a string."""
-    return _json(at("CreateTrigger", name), shapes.Trigger, trigger)
+    return returns(at("CreateTrigger", name), shapes.Trigger, trigger)
 
 
 def get_trigger(name: str, trigger: str) -> Call[shapes.Trigger]:
     """One trigger, with its URLs when it is an HTTP trigger."""
-    return _json(at("GetTrigger", name, trigger), shapes.Trigger)
+    return returns(at("GetTrigger", name, trigger), shapes.Trigger)
 
 
 def update_trigger(name: str, trigger: str, changes: shapes.UpdateTriggerInput) -> Call[shapes.Trigger]:
     """Change what `changes` names."""
-    return _json(at("UpdateTrigger", name, trigger), shapes.Trigger, changes)
+    return returns(at("UpdateTrigger", name, trigger), shapes.Trigger, changes)
 
 
 def delete_trigger(name: str, trigger: str) -> Call[None]:
     """Delete a trigger."""
-    return _none(at("DeleteTrigger", name, trigger))
+    return returns_nothing(at("DeleteTrigger", name, trigger))
 
 
 def list_triggers(token: str, name: str, page_size: int = 100) -> Call[Page[shapes.Trigger]]:
     """All triggers of a function."""
-    return _page(
+    return returns_page(
         at("ListTriggers", name, limit=page_size, nextToken=token), shapes.Triggers, lambda page: page.triggers
     )
 
@@ -185,29 +170,29 @@ def list_triggers(token: str, name: str, page_size: int = 100) -> Call[Page[shap
 
 def create_domain(domain: domain_shapes.CreateCustomDomainInput) -> Call[domain_shapes.CustomDomain]:
     """Let functions answer at a host of your own."""
-    return _json(at("CreateCustomDomain"), domain_shapes.CustomDomain, domain)
+    return returns(at("CreateCustomDomain"), domain_shapes.CustomDomain, domain)
 
 
 def get_domain(domain: str) -> Call[domain_shapes.CustomDomain]:
     """One domain. The private key of its certificate is left out."""
-    return _json(at("GetCustomDomain", domain), domain_shapes.CustomDomain)
+    return returns(at("GetCustomDomain", domain), domain_shapes.CustomDomain)
 
 
 def update_domain(domain: str, changes: domain_shapes.UpdateCustomDomainInput) -> Call[domain_shapes.CustomDomain]:
     """Change what `changes` names; its routes replace all that there were."""
-    return _json(at("UpdateCustomDomain", domain), domain_shapes.CustomDomain, changes)
+    return returns(at("UpdateCustomDomain", domain), domain_shapes.CustomDomain, changes)
 
 
 def delete_domain(domain: str) -> Call[None]:
     """Delete a domain; its functions stay."""
-    return _none(at("DeleteCustomDomain", domain))
+    return returns_nothing(at("DeleteCustomDomain", domain))
 
 
 def list_domains(
     token: str, prefix: str | None = None, page_size: int = 100
 ) -> Call[Page[domain_shapes.CustomDomain]]:
     """All domains whose name begins with `prefix`."""
-    return _page(
+    return returns_page(
         at("ListCustomDomains", prefix=prefix, limit=page_size, nextToken=token),
         domain_shapes.CustomDomains,
         lambda page: page.custom_domains,
@@ -220,22 +205,22 @@ def list_domains(
 def put_concurrency(name: str, reserved: int) -> Call[limit_shapes.ConcurrencyConfig]:
     """At most `reserved` instances at once; 0 refuses every call."""
     body = limit_shapes.PutConcurrencyInput(reserved_concurrency=reserved)
-    return _json(at("PutConcurrencyConfig", name), limit_shapes.ConcurrencyConfig, body)
+    return returns(at("PutConcurrencyConfig", name), limit_shapes.ConcurrencyConfig, body)
 
 
 def get_concurrency(name: str) -> Call[limit_shapes.ConcurrencyConfig]:
     """The limit. Raises NotFound when the function has none."""
-    return _json(at("GetConcurrencyConfig", name), limit_shapes.ConcurrencyConfig)
+    return returns(at("GetConcurrencyConfig", name), limit_shapes.ConcurrencyConfig)
 
 
 def delete_concurrency(name: str) -> Call[None]:
     """Drop the function's own limit."""
-    return _none(at("DeleteConcurrencyConfig", name))
+    return returns_nothing(at("DeleteConcurrencyConfig", name))
 
 
 def list_concurrency(token: str, page_size: int = 100) -> Call[Page[limit_shapes.ConcurrencyConfig]]:
     """The limits of all functions that have one."""
-    return _page(
+    return returns_page(
         at("ListConcurrencyConfigs", limit=page_size, nextToken=token),
         limit_shapes.ConcurrencyConfigs,
         lambda page: page.configs,
@@ -245,22 +230,22 @@ def list_concurrency(token: str, page_size: int = 100) -> Call[Page[limit_shapes
 def put_provision(name: str, target: int, qualifier: str | None = None) -> Call[limit_shapes.ProvisionConfig]:
     """Keep `target` instances ready at all times."""
     body = limit_shapes.PutProvisionConfigInput(default_target=target, target=target)
-    return _json(at("PutProvisionConfig", name, qualifier=qualifier), limit_shapes.ProvisionConfig, body)
+    return returns(at("PutProvisionConfig", name, qualifier=qualifier), limit_shapes.ProvisionConfig, body)
 
 
 def get_provision(name: str, qualifier: str | None = None) -> Call[limit_shapes.ProvisionConfig]:
     """How many instances are kept ready, and how many are; zeros when none were asked for."""
-    return _json(at("GetProvisionConfig", name, qualifier=qualifier), limit_shapes.ProvisionConfig)
+    return returns(at("GetProvisionConfig", name, qualifier=qualifier), limit_shapes.ProvisionConfig)
 
 
 def delete_provision(name: str, qualifier: str | None = None) -> Call[None]:
     """Keep none ready."""
-    return _none(at("DeleteProvisionConfig", name, qualifier=qualifier))
+    return returns_nothing(at("DeleteProvisionConfig", name, qualifier=qualifier))
 
 
 def list_provision(token: str, page_size: int = 100) -> Call[Page[limit_shapes.ProvisionConfig]]:
     """The provisioning of all functions that have one."""
-    return _page(
+    return returns_page(
         at("ListProvisionConfigs", limit=page_size, nextToken=token),
         limit_shapes.ProvisionConfigs,
         lambda page: page.provision_configs,
@@ -271,17 +256,17 @@ def put_scaling(
     name: str, scaling: limit_shapes.PutScalingConfigInput, qualifier: str | None = None
 ) -> Call[limit_shapes.ScalingConfig]:
     """How the function scales: the newer form of provisioning."""
-    return _json(at("PutScalingConfig", name, qualifier=qualifier), limit_shapes.ScalingConfig, scaling)
+    return returns(at("PutScalingConfig", name, qualifier=qualifier), limit_shapes.ScalingConfig, scaling)
 
 
 def get_scaling(name: str, qualifier: str | None = None) -> Call[limit_shapes.ScalingConfig]:
     """How the function scales, and where it stands."""
-    return _json(at("GetScalingConfig", name, qualifier=qualifier), limit_shapes.ScalingConfig)
+    return returns(at("GetScalingConfig", name, qualifier=qualifier), limit_shapes.ScalingConfig)
 
 
 def delete_scaling(name: str, qualifier: str | None = None) -> Call[None]:
     """Scale by demand alone."""
-    return _none(at("DeleteScalingConfig", name, qualifier=qualifier))
+    return returns_nothing(at("DeleteScalingConfig", name, qualifier=qualifier))
 
 
 def list_instances(
@@ -293,7 +278,7 @@ def list_instances(
         found = read(reply, shapes.Instances).instances
         return Page(found, found[-1].instance_id if len(found) == page_size else "")
 
-    return _call(at("ListInstances", name, qualifier=qualifier, limit=page_size, startKey=token), decode)
+    return call(at("ListInstances", name, qualifier=qualifier, limit=page_size, startKey=token), decode)
 
 
 # ── tags and regions ──────────────────────────────────────────────────────────────────────────────────
@@ -306,91 +291,28 @@ def tag(arn: str, tags: Mapping[str, str]) -> Call[None]:
         resource_type=FUNCTION_TYPE,
         tag=tuple(shapes.Tag(key=key, value=value) for key, value in tags.items()),
     )
-    return _none(at("TagResources"), body)
+    return returns_nothing(at("TagResources"), body)
 
 
 def untag(arn: str, keys: tuple[str, ...] = ()) -> Call[None]:
     """Remove these tags, or all of them when no key is named."""
-    chosen = {"TagKey": _json_text(keys)} if keys else {"All": "True"}
-    where = at("UntagResources", ResourceId=_json_text((arn,)), ResourceType=FUNCTION_TYPE, **chosen)
-    return _none(where)
+    chosen = {"TagKey": json_text(keys)} if keys else {"All": "True"}
+    where = at("UntagResources", ResourceId=json_text((arn,)), ResourceType=FUNCTION_TYPE, **chosen)
+    return returns_nothing(where)
 
 
 def list_tags(token: str, arn: str, page_size: int = 50) -> Call[Page[shapes.TagResource]]:
     """The tags of the function with this ARN."""
     where = at(
         "ListTagResources",
-        ResourceId=_json_text((arn,)),
+        ResourceId=json_text((arn,)),
         ResourceType=FUNCTION_TYPE,
         Limit=page_size,
         NextToken=token,
     )
-    return _page(where, shapes.TagResources, lambda page: page.tag_resources)
+    return returns_page(where, shapes.TagResources, lambda page: page.tag_resources)
 
 
 def regions() -> Call[tuple[shapes.Region, ...]]:
     """The regions of the endpoint; here there is one."""
-    return _call(at("DescribeRegions"), lambda reply: read(reply, shapes.Regions).regions.region)
-
-
-# ── putting a call together ───────────────────────────────────────────────────────────────────────────
-
-
-class At(NamedTuple):
-    """Where a call goes."""
-
-    action: str
-    method: str
-    target: str
-
-
-def at(action: str, *segments: str, **query: str | int | None) -> At:
-    """The place of operation `action`, its path parameters filled in order, its query without what is absent."""
-    operation, given = BY_NAME[action], iter(segments)
-    path = "/".join(segment(next(given)) if part.startswith("{") else part for part in operation.path.split("/"))
-    asked = {name: str(value) for name, value in query.items() if value not in (None, "")}
-    return At(action, operation.method, PREFIX + path + (f"?{urlencode(asked, quote_via=quote)}" if asked else ""))
-
-
-def segment(text: str) -> str:
-    """One path segment; a slash in it stays in it."""
-    return quote(text, safe="~")
-
-
-def _call(where: At, decode: Callable[[Reply], T], body: shapes.Shape | None = None) -> Call[T]:
-    return Call(
-        action=where.action,
-        method=where.method,
-        target=where.target,
-        decode=decode,
-        body=b"" if body is None else shapes.write(body),
-        headers={} if body is None else JSON,
-    )
-
-
-def _json(where: At, shape: type[S], body: shapes.Shape | None = None) -> Call[S]:
-    return _call(where, lambda reply: read(reply, shape), body)
-
-
-def _none(where: At, body: shapes.Shape | None = None) -> Call[None]:
-    return _call(where, lambda reply: None, body)
-
-
-def _page(where: At, shape: type[L], items: Callable[[L], tuple[T, ...]]) -> Call[Page[T]]:
-    def decode(reply: Reply) -> Page[T]:
-        page = read(reply, shape)
-        return Page(items(page), page.next_token or "")
-
-    return _call(where, decode)
-
-
-def read(reply: Reply, shape: type[S]) -> S:
-    """The body as `shape`. Raises: UnexpectedAnswer."""
-    try:
-        return msgspec.json.decode(reply.body, type=shape)
-    except msgspec.MsgspecError as error:
-        raise UnexpectedAnswer(f"the answer is no {shape.__name__}: {error}") from error
-
-
-def _json_text(value: tuple[str, ...]) -> str:
-    return msgspec.json.encode(value).decode()
+    return call(at("DescribeRegions"), lambda reply: read(reply, shapes.Regions).regions.region)

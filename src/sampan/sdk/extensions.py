@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from sampan.sdk.calls import read, segment
+from sampan.sdk.describing import read, segment
 from sampan.sdk.errors import UnexpectedAnswer
 from sampan.sdk.exchange import Call, Reply
 from sampan.sdk.methods import Lines

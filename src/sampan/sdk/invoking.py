@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from sampan.sdk.calls import at, segment
+from sampan.sdk.describing import at, segment
 from sampan.sdk.exchange import Call, Reply
 
 INVOKE_TIMEOUT = 900.0  # seconds without a byte: the longest start plus a long-running function

@@ -18,7 +18,7 @@ class Told(Protocol):
     def function(self) -> str: ...
     @property
     def version(self) -> str:
-        """ "LATEST" or a published id."""
+        """`LATEST`, or a published id."""
 
     @property
     def handler(self) -> str: ...

@@ -54,9 +54,9 @@ class Realm:
         self.logs.open()
         undo.callback(self.logs.close)
         found = leftovers.living(self.records, self.runtime, self.cgroup)
-        keep = {record.spec.id for record in found}
+        keep: set[str] = {record.spec.id for record in found}
         await leftovers.clean(
-            set(keep), self.records, self.runtime, self._run / "runtime", self.machine.cgroups, self._parent
+            keep, self.records, self.runtime, self._run / "runtime", self.machine.cgroups, self._parent
         )
         undo.callback(self.network.close)
         await self.network.open(record.address for record in found)
