@@ -7,5 +7,5 @@ invocation is handed to the API untouched. `guards` say who may call, `cors` fro
 What a client speaks is found out in `greeting`. HTTP/2 comes in by `http2`, where a stream is an exchange; calls of
 gRPC go on over HTTP/2 (`grpc`, `upstream_http2`). TLS is `tls`, with the `certificates` it chooses from.
 Deciding what runs is not done here but in `scheduler/`.
-A call enters at `server.Gateway`, or `server.run`.
+A call enters at `server.Gateway`.
 """

@@ -25,7 +25,7 @@ def run(settings: Settings) -> None:
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         socket = settings.engine.containerd or str(layout.containerd_socket)
         containerd = Containerd(socket, f"sampan-{settings.platform.realm}")
-        images = NodeImages(containerd, lambda: engine.digests_in_use())
+        images = NodeImages(containerd, lambda: engine.digests_in_use(), fresh=settings.engine.gc_keep)
         engine = NodeEngine(
             settings.engine,
             settings.platform.realm,
