@@ -4,6 +4,7 @@ A timer costs 2 µs to set and cancel, an entry here 0.2 µs; in return a deadli
 """
 
 import asyncio
+import math
 from typing import Protocol
 
 GRAIN = 0.1  # seconds between looks, while there is anything to look at
@@ -34,7 +35,8 @@ class Deadlines:
     def _look(self) -> None:
         now = self.loop.time()
         for item in [item for item, due in self._due.items() if due <= now]:
-            if self._due.pop(item, now) <= now:  # else an earlier one's end has changed it
+            if self._due.get(item, math.inf) <= now:  # else an earlier one's end has cleared or moved it
+                del self._due[item]
                 item.time_up()
         self._looking = bool(self._due)
         if self._looking:
