@@ -4,6 +4,7 @@ import math
 
 import msgspec
 
+from sampan.catalog.affinity import affinity
 from sampan.catalog.configuration import Configuration
 from sampan.catalog.records import Alias, Function, Revision
 from sampan.catalog.rules import certificate
@@ -102,6 +103,7 @@ def runnable(function: str, version: str, revision: Revision, keepalive: float) 
         health_check=_health(container.health_check_config),
         keepalive=keepalive_of(configuration, keepalive),
         internet=configuration.internet_access,
+        affinity=affinity(configuration),
     )
 
 
@@ -193,6 +195,7 @@ def _served(version: Version, defaults: Defaults) -> ServedVersion:
         handler=version.handler,
         freeze_delay=defaults.freeze_delay,
         queue_wait=defaults.queue_wait,
+        affinity=version.affinity,
     )
 
 

@@ -17,6 +17,7 @@ from sampan.gateway.limits import Limits
 from sampan.gateway.protocol import TAKES, ClientConnection
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
+from sampan.gateway.sessions import Sessions
 from sampan.gateway.upstream import Upstream
 
 BACKLOG = 2048  # connections the kernel holds for us; it cuts this to net.core.somaxconn
@@ -54,8 +55,11 @@ class Gateway:
         self.leases = Leases(
             self.control.send, lambda: self.control.connected, limits.queue_length, limits.max_response_header
         )
+        self.sessions = Sessions(
+            self.leases, self.control.send, lambda: self.control.connected, limits.queue_length
+        )
         forward = Forward(Upstream(str(api_socket), API_HEADERS), Clock(), limits.idle_timeout, limits.max_event)
-        invoke = Invoke(self.routes, Limits(), self.leases, forward, self.control, limits.max_event)
+        invoke = Invoke(self.routes, Limits(), self.leases, self.sessions, forward, self.control, limits.max_event)
         self.serve: Callable[[Exchange], Coroutine[object, object, None]] = invoke.serve
 
     @property
@@ -87,7 +91,7 @@ class Gateway:
         if not self._tasks:
             loop = asyncio.get_running_loop()
             self._tasks = [
-                loop.create_task(self.control.run(self.routes, self.leases)),
+                loop.create_task(self.control.run(self.routes, self.leases, self.sessions)),
                 loop.create_task(self._sweep()),
             ]
 

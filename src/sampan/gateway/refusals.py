@@ -1,0 +1,23 @@
+"""Why somebody who waited for a slot got none."""
+
+from sampan.link.messages import Refuse, ServedVersion
+from sampan.model.errors import NoCapacity, SampanError, StartFailed, Throttled
+
+
+def too_long(version: ServedVersion) -> NoCapacity:
+    return NoCapacity(
+        f"no instance of '{version.function}' was free within {version.queue_wait:g} seconds (queue wait)"
+    )
+
+
+def too_many(version: ServedVersion, waiting: int) -> Throttled:
+    return Throttled(f"{waiting} requests wait for function '{version.function}' already")
+
+
+def refused(refuse: Refuse) -> SampanError:
+    """As control says it."""
+    if refuse.failure is not None:
+        return StartFailed(refuse.failure)
+    if refuse.throttled:
+        return Throttled(refuse.throttled, refuse.retry_after)
+    return NoCapacity(refuse.no_capacity or "the platform has no room", refuse.retry_after)
