@@ -16,7 +16,7 @@ from types import TracebackType
 from sampan.gateway.frames import Frames
 from sampan.gateway.known import Heads, answer_heads
 from sampan.gateway.picky import Fit, Picky, Vanished, choose
-from sampan.gateway.refusals import refused, too_long, too_many
+from sampan.gateway.refusals import expire, refused, too_many
 from sampan.gateway.upstream import Upstream
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
@@ -69,6 +69,9 @@ class Slot:
         self._leases.release(self.instance)
 
 
+_Told = tuple[int, int, tuple[InstanceId, ...]]  # waiting for any slot, slots seen, instances waited for
+
+
 class _Pool:
     """One version's instances with free slots, and its waiters."""
 
@@ -81,9 +84,6 @@ class _Pool:
         self.seen = 0  # slots granted on this connection to control
         self.told: _Told = (0, 0, ())  # as control last heard
         self.unrouted = math.inf  # since when no route leads to the version, of the loop's clock
-
-
-_Told = tuple[int, int, tuple[InstanceId, ...]]  # waiting for any slot, slots seen, instances waited for
 
 
 class Leases:
@@ -137,7 +137,7 @@ class Leases:
             pool.picky.add(waiter, fit)
         self._waiting[function] = self._waiting.get(function, 0) + 1
         self._say(version.key)
-        timer = loop.call_at(deadline, _expire, waiter, version)
+        timer = loop.call_at(deadline, expire, waiter, version)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -315,15 +315,10 @@ class Leases:
             self._say(instance.grant.version)
 
     def _serve_picky(self, pool: _Pool, picky: Picky[Slot], cold: bool) -> None:
-        """The same, to the oldest whom a free slot suits. Whom none suits is passed over."""
-        for waiter in list(pool.waiters):
-            if not pool.free:
-                return
-            instance = None if waiter.done() else choose(picky.fits.get(waiter), pool.free)
-            if instance is not None:
-                waiter.set_result(Slot(self, self._occupy(pool, instance), cold))
-                self._unqueue(pool, waiter)
-                self._say(instance.grant.version)
+        for waiter, instance in picky.matches(pool.waiters, pool.free):
+            waiter.set_result(Slot(self, self._occupy(pool, instance), cold))
+            self._unqueue(pool, waiter)
+            self._say(instance.grant.version)
 
     def _unqueue(self, pool: _Pool, waiter: asyncio.Future[Slot]) -> None:
         del pool.waiters[waiter]
@@ -397,14 +392,8 @@ class Leases:
 
     def _present(self, pool: _Pool) -> _Told:
         """What control should know of it."""
-        picky = pool.picky
-        if picky is None or not picky.bound:
+        if pool.picky is None:
             return len(pool.waiters), pool.seen, ()
-        held = self._instances
-        away = tuple(one for one in picky.instances() if one not in held or held[one].leaving)
-        return len(pool.waiters) - picky.bound, pool.seen, away
-
-
-def _expire(waiter: asyncio.Future[Slot], version: Version) -> None:
-    if not waiter.done():
-        waiter.set_exception(too_long(version))
+        held, certain = self._instances, pool.picky.instances()
+        away = tuple(one for one in certain if one not in held or held[one].leaving)
+        return len(pool.waiters) - pool.picky.bound, pool.seen, away

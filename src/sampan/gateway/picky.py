@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from sampan.model.errors import SampanError
@@ -49,6 +49,20 @@ class Picky(Generic[Result]):
         if instance not in self._of:
             return []
         return [waiter for waiter, fit in self.fits.items() if fit == instance]
+
+    def matches(
+        self, waiters: Iterable[asyncio.Future[Result]], free: "OrderedDict[InstanceId, Free]"
+    ) -> Iterator[tuple[asyncio.Future[Result], Free]]:
+        """Waiters, the oldest first, each with what suits it; whom nothing suits is passed over.
+
+        What is given away must be taken out of `free`, and out of the waiters, before the next is asked for.
+        """
+        for waiter in list(waiters):
+            if not free:
+                return
+            found = None if waiter.done() else choose(self.fits.get(waiter), free)
+            if found is not None:
+                yield waiter, found
 
     def instances(self) -> tuple[InstanceId, ...]:
         """The certain instances that are waited for."""

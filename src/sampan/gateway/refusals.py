@@ -1,13 +1,24 @@
 """Why somebody who waited for a slot got none."""
 
+import asyncio
+from typing import TypeVar
+
 from sampan.link.messages import Refuse, ServedVersion
 from sampan.model.errors import NoCapacity, SampanError, StartFailed, Throttled
+
+Result = TypeVar("Result")
 
 
 def too_long(version: ServedVersion) -> NoCapacity:
     return NoCapacity(
         f"no instance of '{version.function}' was free within {version.queue_wait:g} seconds (queue wait)"
     )
+
+
+def expire(waiter: "asyncio.Future[Result]", version: ServedVersion) -> None:
+    """End a wait that was too long."""
+    if not waiter.done():
+        waiter.set_exception(too_long(version))
 
 
 def too_many(version: ServedVersion, waiting: int) -> Throttled:
