@@ -10,6 +10,7 @@ from sampan.gateway.affinity import begin
 from sampan.gateway.exchange import Client, Exchange
 from sampan.link.messages import Gone, Sessions, Want
 from sampan.model.affinity import Affinity, AffinityKind
+from sampan.model.names import LATEST, version_key
 from tests.gateway.conftest import MakeStage
 from tests.gateway.stage import Function, Play, Request, Stage, reply
 
@@ -200,6 +201,24 @@ async def test_an_id_that_may_not_be_used_again_is_not(stage: MakeStage) -> None
     for binding in one.gateway.sessions._bindings._all.values():
         binding.until = 0.0
     assert cookie_of(await one.call(cookie=cookie)) != cookie
+
+
+async def test_a_session_stays_with_the_version_that_an_alias_drew_for_it(stage: MakeStage) -> None:
+    one = await stage()
+    wide = msgspec.structs.replace(HEADER, per_instance=200)
+    old = await one.route(concurrency=1, affinity=wide, methods=("GET",))
+    new = msgspec.structs.replace(old, key=version_key("web", "2", 2), version="2")
+    half = {LATEST: ((0.5, old.key), (0.5, new.key))}
+    await one.route(concurrency=1, affinity=wide, versions=(old, new), qualifiers=half)
+    for name, version in (("old", old), ("new", new)):
+        one.grant(version.key, await one.function(named(name)))
+    await one.until(lambda: len(one.gateway.leases.held()) == 2)
+    homes = {f"s{n}": (await one.call(My_Session=f"s{n}")).body for n in range(40)}
+    assert set(homes.values()) == {b"old", b"new"}
+    for _ in range(3):
+        assert {id_: (await one.call(My_Session=id_)).body for id_ in homes} == homes
+    await one.route(concurrency=1, affinity=wide, versions=(old,), qualifiers={LATEST: ((1.0, old.key),)})
+    assert {(await one.call(My_Session=id_)).body for id_ in homes} == {b"old"}
 
 
 async def test_an_upgraded_connection_begins_a_session_as_well(stage: MakeStage) -> None:

@@ -339,6 +339,25 @@ async def test_an_instance_with_one_slot_goes_from_gateway_to_gateway() -> None:
     assert set(await asyncio.gather(*both)) == {home}
 
 
+async def test_a_gateway_that_is_busy_with_a_session_lets_the_other_have_its_turn() -> None:
+    town = Town(gateways=2)
+    g, h = town.gateways
+    home = await g.request("s")
+    over = asyncio.Event()
+
+    async def again_and_again() -> None:
+        while not over.is_set():
+            await g.request("s", 0.05)
+
+    busy = [asyncio.ensure_future(again_and_again()) for _ in range(3)]
+    await asyncio.sleep(1)
+    begun = town.loop.time()
+    assert [await h.request("s") for _ in range(3)] == [home] * 3
+    assert town.loop.time() - begun < 3
+    over.set()
+    await asyncio.gather(*busy)
+
+
 async def test_a_gateway_that_joins_hears_of_all_sessions() -> None:
     town = Town(slots=4)
     (g,) = town.gateways

@@ -115,6 +115,7 @@ class Sessions:
         assert asked is not None
         exchange.deadline = deadline = exchange.deadline or self._loop.time() + version.queue_wait
         key = (version.key, id_)
+        slot: Slot | None
         while True:
             if (opening := self._openings.get(key)) is not None:
                 await self._follow(opening, deadline)
@@ -154,8 +155,8 @@ class Sessions:
         finally:
             opening.followers -= 1
 
-    async def _open(self, key: Key, version: ServedVersion, asked: Affinity, deadline: float) -> Slot | None:
-        """A slot where there is room for the session, which is bound there then; None: it is elsewhere."""
+    async def _open(self, key: Key, version: ServedVersion, asked: Affinity, deadline: float) -> Slot:
+        """A slot where there is room for the session, which is then bound there, unless it is elsewhere."""
         opening = self._openings[key] = Opening(self, version, asked)
         self._beat()
         try:
@@ -163,13 +164,11 @@ class Sessions:
                 version, deadline, opening
             )
             try:
-                right = await self._claim(key, slot.instance.grant.instance, asked)
+                await self._claim(key, slot.instance.grant.instance, asked)
             except BaseException:
                 slot.__exit__(None, None, None)
                 raise
-            if not right:
-                slot.__exit__(None, None, None)
-            return slot if right else None
+            return slot
         finally:
             del self._openings[key]
             opening.done.set()
@@ -177,12 +176,12 @@ class Sessions:
                 self._release(opening.reserved)
                 self._leases.serve(version.key)
 
-    async def _claim(self, key: Key, instance: InstanceId, asked: Affinity) -> bool:
-        """Bind a session; False: another gateway was first."""
+    async def _claim(self, key: Key, instance: InstanceId, asked: Affinity) -> None:
+        """Bind a session to this instance, unless another gateway was first."""
         now = self._loop.time()
         binding = self._bindings.live(key, now)
         if binding is not None and binding.instance not in (None, instance):
-            return False  # heard while we waited for a slot
+            return  # heard while we waited for a slot
         binding = self._bindings.bind(key, instance, now)
         binding.reuse = asked.reuse
         self._prolong(binding, asked)
@@ -196,7 +195,6 @@ class Sessions:
                 pass  # control has other worries; it will be told again
             finally:
                 del self._claims[key]
-        return binding.instance == instance
 
     # ── use ──
 
