@@ -4,7 +4,10 @@ from sampan.model.affinity import Session
 from sampan.model.names import InstanceId
 from sampan.scheduler.decisions import Decision, Forget, Grant, Revoke, Tell, Thaw
 from sampan.scheduler.events import Bound
-from sampan.scheduler.state import Cluster, Fleet, Instance, Phase, Want
+from sampan.scheduler.state import SPARE, Cluster, Fleet, Instance, Phase, Want
+
+NOWHERE = SPARE | {Phase.STOPPING}
+"""Phases in which no session can be served: not started, or not any more."""
 
 
 def bind(cluster: Cluster, event: Bound, now: float) -> list[Decision]:
@@ -79,7 +82,7 @@ def grant(fleet: Fleet, gateway: str, want: Want, instance: Instance, now: float
 def _bound(fleet: Fleet, gateway: str, want: Want, id_: InstanceId, now: float, turn: float) -> list[Decision]:
     instance = fleet.instances.get(id_)
     held = instance is not None and gateway in instance.leases
-    if instance is None or instance.unfit or instance.phase is Phase.STOPPING:
+    if instance is None or instance.unfit or instance.phase in NOWHERE:
         if held:
             return []  # it drains; what is in it must not be told that it is gone
         want.served(id_)
@@ -102,4 +105,4 @@ def _serves(cluster: Cluster, id_: InstanceId) -> bool:
     known = cluster.instance(id_)
     if known is None:
         return not cluster.settled  # it may yet be found
-    return not known[1].unfit and known[1].phase is not Phase.STOPPING
+    return not known[1].unfit and known[1].phase not in NOWHERE
