@@ -108,7 +108,6 @@ def test_a_hook_with_empty_handler_and_command_is_switched_off():
         {"gpu_config": {"gpuType": "t", "gpuMemorySize": 1024}},
         {"layers": ("acs:fc:…",)},
         {"nas_config": {"mountPoints": [{"mountDir": "/mnt"}]}},
-        {"session_affinity": "HEADER_FIELD"},
         {"instance_isolation_mode": "SESSION_EXCLUSIVE"},
     ],
 )

@@ -21,6 +21,7 @@ from sampan.link.messages import (
     Records,
     Routes,
     ServedVersion,
+    Sessions,
     Tail,
     TailWanted,
     Up,
@@ -232,6 +233,8 @@ class Stage:
                 one.send(self._all_routes())
             case Want() if self.on_want is not None and message.waiting:
                 self.on_want(message)
+            case Sessions():
+                one.send(message)  # nobody else knows better
             case TailWanted(token, _, since):
                 text = self.log if since is not None else ""
                 one.send(Tail(token, (len(self.log), 0), text))

@@ -8,6 +8,7 @@ import itertools
 import re
 from pathlib import Path
 
+from sampan.model.affinity import Affinity, AffinityKind, Session
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.image import Image, ImageConfig
 from sampan.model.instance import InstanceState
@@ -36,7 +37,7 @@ def cluster(**limits: object) -> Cluster:
 
 
 def _plan(words: list[str]) -> e.Planned:
-    settings: dict[str, float] = {}
+    settings: dict[str, object] = {}
     targets = []
     minimum, most = 0, None
     for word in words[1:]:
@@ -45,6 +46,8 @@ def _plan(words: list[str]) -> e.Planned:
             minimum = int(value)
         elif name == "most":
             most = int(value)
+        elif name == "sessions":  # that one instance takes
+            settings["affinity"] = Affinity(AffinityKind.COOKIE, 21600.0, 1800.0, int(value))
         else:
             settings[name] = float(value) if name in ("keepalive", "cpu") else int(value)
     targets = [e.Target(version(name, **settings), minimum) for name in words[0].split(",")]
@@ -75,7 +78,14 @@ def _event(words: list[str]) -> e.Event:
                 int(rest[1]),
                 float(options.get("since", "0")),
                 int(options.get("seen", "0")),
+                tuple(InstanceId(id_) for id_ in options.get("bound", "").split(",") if id_),
             )
+        case "bind":  # bind web s=i1 at=g until=60
+            options = dict(word.split("=") for word in rest[2:])
+            id_, _, instance = rest[1].partition("=")
+            until = float(options.get("until", "1000"))
+            session = Session(key(rest[0]), id_, InstanceId(instance), 0, int(until * 1e9))
+            return e.Bound(options.get("at", "g"), ((session, until),))
         case "back":
             return e.GivenBack(rest[1] if len(rest) > 1 else "g", InstanceId(rest[0]))
         case "lost":
@@ -123,6 +133,9 @@ def _told(decision: d.Decision) -> str:
             return f"revoke {instance} from {gateway}"
         case d.Forget(gateway, instance, _):
             return f"forget {instance} at {gateway}"
+        case d.Tell(gateway, sessions):
+            where = ", ".join(f"{session.id} is in {session.instance}" for session in sessions)
+            return f"tell {gateway}: {where}"
         case d.Refuse(gateway, version_key, failure, no_capacity, retry_after):
             why = failure.message if failure else no_capacity
             return f"refuse {_short(version_key)} at {gateway}: {why}, retry after {retry_after:g}"

@@ -6,8 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sampan.model.affinity import Affinity, AffinityKind, Session
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.names import InstanceId, VersionKey
+from sampan.model.version import Version
 from sampan.scheduler import decisions as d
 from sampan.scheduler import events as e
 from sampan.scheduler.core import step
@@ -15,6 +17,7 @@ from sampan.scheduler.state import Cluster, Limits, Phase
 from tests.scheduler.story import version
 
 FUNCTIONS = {"a": 1, "b": 3}
+AFFINITY = {"a": None, "b": Affinity(AffinityKind.COOKIE, 100.0, 100.0, per_instance=2)}
 GATEWAYS = ("g", "h")
 MOST = 6
 MEMORY = 8 * 512
@@ -35,12 +38,21 @@ class Scheduling(RuleBasedStateMachine):
         keys = [version(name).key for name in FUNCTIONS]
         self.waiting = {(gateway, key): 0 for gateway in GATEWAYS for key in keys}
         self.grants = dict.fromkeys(self.waiting, 0)
+        self.bound: dict[tuple[str, VersionKey], set[InstanceId]] = {at: set() for at in self.waiting}
         self.refused: list[VersionKey] = []
-        for name, slots in FUNCTIONS.items():
-            self.post(e.Planned(name, (e.Target(version(name, concurrency=slots, keepalive=5.0)),)))
+        for name in FUNCTIONS:
+            self.post(e.Planned(name, (e.Target(self.version(name)),)))
         self.post(e.Settled())
         for gateway in GATEWAYS:
             self.post(e.Joined(gateway, {}))
+
+    def version(self, name: str) -> Version:
+        return version(name, concurrency=FUNCTIONS[name], keepalive=5.0, affinity=AFFINITY[name])
+
+    def want(self, gateway: str, key: VersionKey) -> None:
+        at = gateway, key
+        bound = tuple(sorted(self.bound[at]))
+        self.post(e.Wanted(*at, self.waiting[at], self.now, self.grants[at], bound))
 
     def post(self, event: e.Event) -> None:
         for decision in step(self.cluster, event, self.now):
@@ -56,13 +68,22 @@ class Scheduling(RuleBasedStateMachine):
                 self.grants[gateway, key] += slots
                 others = sum(held for (_, id_), held in self.held.items() if id_ == instance)
                 assert 0 < slots <= others <= FUNCTIONS[key.partition("@")[0]], "slots were oversold"
-                assert self.waiting[gateway, key] > 0, "granted though nobody waits"
+                bound = self.bound[gateway, key]
+                assert self.waiting[gateway, key] > 0 or instance in bound, "granted though nobody waits"
+                bound.discard(instance)
                 self.waiting[gateway, key] = max(0, self.waiting[gateway, key] - slots)
             case d.Refuse(gateway, key, _, _, _):
                 self.waiting[gateway, key] = 0
                 self.refused.append(key)
-            case d.Revoke() | d.Forget():
-                pass
+            case d.Forget(gateway, instance, _):
+                assert (gateway, instance) not in self.held, "what a gateway holds was called gone"
+                for (name, _), waited in self.bound.items():
+                    if name == gateway:
+                        waited.discard(instance)
+            case d.Revoke(gateway, instance):
+                assert (gateway, instance) in self.held, "revoked from who has nothing"
+            case d.Tell(_, sessions):
+                assert sessions
             case d.Stop(instance, _, _, _):
                 assert not self.holders(instance), "stopped while a gateway holds it"
                 assert instance not in self.pending, "two things at once with one instance"
@@ -79,7 +100,22 @@ class Scheduling(RuleBasedStateMachine):
     def requests_arrive(self, gateway: str, name: str, more: int) -> None:
         at = gateway, version(name).key
         self.waiting[at] += more
-        self.post(e.Wanted(*at, self.waiting[at], self.now, self.grants[at]))
+        self.want(*at)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), id_=st.sampled_from("xyz"), seconds=st.sampled_from([1.0, 50.0]))
+    def a_session_is_bound(self, data: st.DataObject, id_: str, seconds: float) -> None:
+        gateway, instance = data.draw(st.sampled_from(sorted(self.held)))
+        session = Session(version("b").key, id_, instance, 0, 0)
+        self.post(e.Bound(gateway, ((session, self.now + seconds),)))
+
+    @rule(data=st.data(), gateway=st.sampled_from(GATEWAYS))
+    def a_session_waits_for_its_instance(self, data: st.DataObject, gateway: str) -> None:
+        there = sorted((i.id, fleet.version.key) for fleet, i in self.cluster.instances())
+        instance, key = data.draw(st.sampled_from([*there, (InstanceId("gone"), version("b").key)]))
+        if (gateway, instance) not in self.held:
+            self.bound[gateway, key].add(instance)
+            self.want(gateway, key)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 100.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
@@ -153,7 +189,7 @@ class Scheduling(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened: if the engine answers and nothing fails, everyone is served or refused."""
         for _ in range(400):
-            if not any(self.waiting.values()):
+            if not any(self.waiting.values()) and not any(self.bound.values()):
                 return
             for id_, decision in list(self.pending.items()):
                 del self.pending[id_]
@@ -172,7 +208,7 @@ class Scheduling(RuleBasedStateMachine):
                 self.the_gateway_returns(gateway, id_)
             self.now += 1.0
             self.post(e.Tick())
-        raise AssertionError(f"somebody waits for ever: {self.waiting}")
+        raise AssertionError(f"somebody waits for ever: {self.waiting}, {self.bound}")
 
     def the_gateway_returns(self, gateway: str, id_: InstanceId) -> None:
         del self.held[gateway, id_]

@@ -153,6 +153,31 @@ def test_a_functions_life(api, client):
     assert "web" in error.value.message
 
 
+def test_session_affinity_travels_there_and_back(api, client):
+    header = fc.HeaderFieldSessionAffinityConfig(
+        affinity_header_field_name="My-Session",
+        session_concurrency_per_instance=5,
+        session_ttlin_seconds=600,
+        session_idle_timeout_in_seconds=60,
+        disable_session_id_reuse=True,
+    )
+    text = json.dumps(header.to_map())
+    made = create(client, session_affinity="HEADER_FIELD", session_affinity_config=text).body
+    assert (made.session_affinity, made.session_affinity_config) == ("HEADER_FIELD", text)
+    api.roll_out()
+    cookie = json.dumps(fc.CookieSessionAffinityConfig(session_ttlin_seconds=60).to_map())
+    update(client, session_affinity="GENERATED_COOKIE", session_affinity_config=cookie)
+    api.roll_out()
+    found = client.get_function("web", fc.GetFunctionRequest()).body
+    assert (found.session_affinity, found.session_affinity_config) == ("GENERATED_COOKIE", cookie)
+    update(client, session_affinity="NONE")
+    with refused("NotSupported", 400) as error:
+        create(client, "other", session_affinity="MCP_SSE")
+    assert "sessionAffinity" in error.value.message
+    with refused("InvalidArgument", 400):
+        create(client, "other", session_affinity="HEADER_FIELD")
+
+
 def test_a_failed_image_is_told_by_its_code(api, client):
     create(client)
     api.run(api.catalog.reject("web", 1, FailureKind.IMAGE_NOT_FOUND.value, "no such image"))

@@ -103,6 +103,8 @@ def shape(function: Function, defaults: Defaults, qualifier: str = LATEST, full:
         role=configuration.role or None,
         disable_inject_credentials=configuration.disable_inject_credentials or None,
         idle_timeout=configuration.idle_timeout,
+        session_affinity=configuration.session_affinity or None,
+        session_affinity_config=configuration.session_affinity_config or None,
         code_size=image.size if image else None,
         tags=tuple(shapes.Tag(key=key, value=value) for key, value in function.tags.items()) or None,
     )

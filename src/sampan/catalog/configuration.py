@@ -40,7 +40,7 @@ UNSUPPORTED = {
     "custom_dns": "set the name server for the whole platform",
     "layers": "put them into the image",
 }
-ONLY = {"runtime": RUNTIME, "session_affinity": "NONE", "instance_isolation_mode": "SHARE"}
+ONLY = {"runtime": RUNTIME, "instance_isolation_mode": "SHARE"}
 
 V = TypeVar("V")
 
@@ -63,6 +63,8 @@ class Configuration(msgspec.Struct, frozen=True, omit_defaults=True):
     role: str | None = None
     disable_inject_credentials: str | None = None
     idle_timeout: int | None = None  # seconds
+    session_affinity: str | None = None
+    session_affinity_config: str | None = None  # JSON, as it was given
 
 
 def first(given: CreateFunctionInput) -> Configuration:
@@ -92,6 +94,8 @@ def merged(old: Configuration, given: UpdateFunctionInput) -> Configuration:
         role=_either(given.role, old.role),
         disable_inject_credentials=_either(given.disable_inject_credentials, old.disable_inject_credentials),
         idle_timeout=_either(given.idle_timeout, old.idle_timeout),
+        session_affinity=_either(given.session_affinity, old.session_affinity),
+        session_affinity_config=_either(given.session_affinity_config, old.session_affinity_config),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sampan.catalog.affinity import affinity
 from sampan.catalog.configuration import Configuration
 from sampan.catalog.guards import cors, guard
 from sampan.catalog.records import Alias, Function, Revision, Trigger
@@ -104,6 +105,7 @@ def runnable(function: str, version: str, revision: Revision, keepalive: float) 
         health_check=_health(container.health_check_config),
         keepalive=keepalive_of(configuration, keepalive),
         internet=configuration.internet_access,
+        affinity=affinity(configuration),
     )
 
 
@@ -207,6 +209,7 @@ def _served(version: Version, defaults: Defaults) -> ServedVersion:
         handler=version.handler,
         freeze_delay=defaults.freeze_delay,
         queue_wait=defaults.queue_wait,
+        affinity=version.affinity,
     )
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
+from sampan.catalog.affinity import affinity
 from sampan.catalog.configuration import Configuration
 from sampan.catalog.guards import METHODS, cors, guard
 from sampan.model.errors import FieldNotSupported, InvalidArgument, LimitExceeded
@@ -85,6 +86,7 @@ def configuration(of: Configuration) -> None:
     _hook("instanceLifecycleConfig.preStop", of.lifecycle.pre_stop, 90, may_command=False)
     if of.tracing is not None and of.tracing.type not in (None, "", "Jaeger"):
         raise InvalidArgument("tracingConfig.type", of.tracing.type, "'Jaeger'")
+    affinity(of)
     if of.disable_inject_credentials not in (None, "", "None", "Env", "Request", "All"):
         allowed = "'None', 'Env', 'Request' or 'All'"
         raise InvalidArgument("disableInjectCredentials", of.disable_inject_credentials, allowed)

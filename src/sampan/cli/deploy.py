@@ -130,6 +130,15 @@ def deploy(
             show_default=False,
         ),
     ] = None,
+    affinity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cookie|header:NAME|none",
+            help="Whether requests of one session go to one instance.",
+            rich_help_panel=SCALE,
+            show_default=False,
+        ),
+    ] = None,
     public: Annotated[
         bool | None,
         typer.Option(
@@ -216,6 +225,7 @@ def deploy(
 
     if registry_password_stdin and not registry_user:
         raise typer.BadParameter("needs --registry-user", param_hint="--registry-password-stdin")
+    _check_affinity(affinity)
     wishes = Wishes(
         image=image,
         port=port,
@@ -226,6 +236,7 @@ def deploy(
         environment={**_env_file(env_file), **pairs(env or [], "--env")},
         unset=tuple(unset_env or ()),
         idle_timeout=idle_timeout,
+        affinity=affinity,
         command=command,
         entrypoint=entrypoint,
         health_path=health_path,
@@ -262,6 +273,16 @@ def _env_file(path: Path | None) -> dict[str, str]:
         return parse_env_file(path.read_text())
     except (ValueError, OSError) as error:
         raise typer.BadParameter(f"{path}: {error}", param_hint="--env-file") from None
+
+
+def _check_affinity(text: str | None) -> None:
+    from sampan.cli.wishes import parse_affinity
+
+    if text is not None:
+        try:
+            parse_affinity(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--affinity") from None
 
 
 def _create_or_update(client: "Client", name: str, wishes: "Wishes") -> bool:

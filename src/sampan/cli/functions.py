@@ -97,6 +97,7 @@ def _configuration(function: "shapes.Function") -> None:
             ),
             ("resources", f"{function.cpu:g} vCPU, {function.memory_size} MB memory, {function.disk_size} MB disk"),
             ("at a time", f"{function.instance_concurrency} per instance"),
+            ("sessions", _sessions(function)),
             # Values may be secrets: names only. `-o json` has what the API gives.
             ("environment", ", ".join(sorted(function.environment_variables or {}))),
             ("tags", ", ".join(f"{tag.key}={tag.value}" for tag in function.tags or ())),
@@ -105,6 +106,16 @@ def _configuration(function: "shapes.Function") -> None:
             ("changed", ago(function.last_modified_time)),
         ]
     )
+
+
+def _sessions(function: "shapes.Function") -> str:
+    if function.session_affinity in (None, "NONE"):
+        return ""
+    from sampan.sdk import shapes
+
+    config = shapes.read(function.session_affinity_config or "{}", shapes.SessionAffinityConfig)
+    header = config.affinity_header_field_name
+    return f"by the header {header}" if header else "by a cookie"
 
 
 def _why(function: "shapes.Function") -> Cell:

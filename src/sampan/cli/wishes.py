@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from sampan.sdk import shapes
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS")
@@ -24,6 +26,7 @@ class Wishes:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     unset: tuple[str, ...] = ()
     idle_timeout: int | None = None  # seconds
+    affinity: str | None = None  # cookie, header:NAME or none
     command: str | None = None
     entrypoint: str | None = None
     health_path: str | None = None
@@ -37,7 +40,8 @@ class Wishes:
 
 
 def changes(wishes: Wishes, present: shapes.Function | None) -> shapes.UpdateFunctionInput:
-    """The request's body. `present`: the function as it is; None when it is to be made."""
+    """The request's body. `present`: the function as it is; None when it is to be made. Raises: ValueError."""
+    affinity, affinity_config = _affinity(wishes.affinity, present)
     return shapes.UpdateFunctionInput(
         description=wishes.description,
         custom_container_config=_container(wishes),
@@ -49,6 +53,8 @@ def changes(wishes: Wishes, present: shapes.Function | None) -> shapes.UpdateFun
         instance_lifecycle_config=_lifecycle(wishes),
         idle_timeout=wishes.idle_timeout,
         internet_access=wishes.internet,
+        session_affinity=affinity,
+        session_affinity_config=affinity_config,
     )
 
 
@@ -109,6 +115,32 @@ def _lifecycle(wishes: Wishes) -> shapes.InstanceLifecycleConfig | None:
     return shapes.InstanceLifecycleConfig(initializer=hook)
 
 
+def parse_affinity(text: str) -> tuple[str, str]:
+    """FC's name of a kind of session affinity, and the header's name for the one that has a header.
+
+    Raises: ValueError.
+    """
+    kind, colon, header = text.partition(":")
+    if kind == "header" and header:
+        return "HEADER_FIELD", header
+    if kind in ("none", "cookie") and not colon:
+        return {"none": "NONE", "cookie": "GENERATED_COOKIE"}[kind], ""
+    raise ValueError(f"'{text}' is none of cookie, header:NAME and none")
+
+
+def _affinity(wish: str | None, present: shapes.Function | None) -> tuple[str | None, str | None]:
+    """Both fields. What was said before of how long sessions last, and how many share an instance, stays."""
+    if wish is None:
+        return None, None
+    kind, header = parse_affinity(wish)
+    if kind == "NONE":
+        return kind, None
+    text = (present.session_affinity_config if present is not None else None) or "{}"
+    before = shapes.read(text, shapes.SessionAffinityConfig, "sessionAffinityConfig")
+    config = msgspec.structs.replace(before, affinity_header_field_name=header or None)
+    return kind, shapes.write(config).decode()
+
+
 def parse_env_file(text: str) -> dict[str, str]:
     """`NAME=value` a line, as docker reads it: `#` begins a comment line, quotes mean themselves.
 
@@ -156,4 +188,6 @@ def as_it_was(version: shapes.Function) -> shapes.UpdateFunctionInput:
         role=version.role,
         disable_inject_credentials=version.disable_inject_credentials,
         idle_timeout=version.idle_timeout,
+        session_affinity=version.session_affinity or "NONE",
+        session_affinity_config=version.session_affinity_config or "",
     )

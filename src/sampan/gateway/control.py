@@ -15,6 +15,7 @@ import msgspec
 
 from sampan.gateway.leases import Leases
 from sampan.gateway.route import RouteTable
+from sampan.gateway.sessions import Sessions
 from sampan.link import channel
 from sampan.link.messages import (
     DomainChanged,
@@ -31,6 +32,7 @@ from sampan.link.messages import (
     TailWanted,
     Up,
 )
+from sampan.link.messages import Sessions as SessionsTold
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId
 
@@ -57,15 +59,16 @@ class Control:
         self._tails: dict[int, asyncio.Future[Tail]] = {}
         self._routes: RouteTable | None = None
         self._leases: Leases | None = None
+        self._sessions: Sessions | None = None
 
     @property
     def connected(self) -> bool:
         """Control has told the routes and hears what is said."""
         return self._joined
 
-    async def run(self, routes: RouteTable, leases: Leases) -> None:
+    async def run(self, routes: RouteTable, leases: Leases, sessions: Sessions) -> None:
         """Keep the link up, for ever."""
-        self._routes, self._leases = routes, leases
+        self._routes, self._leases, self._sessions = routes, leases, sessions
         decoder = msgspec.msgpack.Decoder(Down)
         while True:
             self._lost.clear()
@@ -129,6 +132,7 @@ class Control:
     def _hear(self, connection: _Connection, message: Down) -> None:
         assert self._routes is not None
         assert self._leases is not None
+        assert self._sessions is not None
         leases, routes = self._leases, self._routes
         match message:
             case Grant():
@@ -146,10 +150,13 @@ class Control:
                     self._joined = True
                     self.told.set()
                     leases.reconnected()
+                    self._sessions.reconnected()
                     self._send_records()
             case RouteChanged():
                 routes.change(message)
                 leases.learn({version.key: version.freeze_delay for version in routes.versions()})
+            case SessionsTold():
+                self._sessions.hear(message)
             case DomainChanged():
                 routes.change_domain(message)
             case Tail():

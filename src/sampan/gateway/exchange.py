@@ -185,6 +185,7 @@ class Exchange:
 
     __slots__ = (
         "_pieces",
+        "added",
         "asynchronous",
         "authorization",
         "begun",
@@ -265,6 +266,7 @@ class Exchange:
         self.begun = False
         self.finished = False
         self.framing: Framing = _EMPTY
+        self.added = b""  # header lines that the answer gets, whatever it is
         self._pieces: list[bytes] = []
 
     # ── the request ──
@@ -313,6 +315,8 @@ class Exchange:
         pieces = self._pieces
         pieces.append(STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         pieces.append(lines)
+        if self.added:
+            pieces.append(self.added)
         if status in _NO_BODY or self.method == b"HEAD":
             self.framing = _EMPTY
             if length is not None and status != 204:
@@ -337,7 +341,7 @@ class Exchange:
         self.begun = True
         self.status = 101
         self.keep_alive = False
-        self.client.writelines([STATUS_LINES[101], lines, b"\r\n"])
+        self.client.writelines([STATUS_LINES[101], lines, self.added, b"\r\n"])
 
     def send(self, piece: bytes) -> None:
         """Sent with the next `flush`."""

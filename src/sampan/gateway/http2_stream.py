@@ -112,7 +112,7 @@ class StreamExchange(Exchange):
         self.begun = True
         self.status = status
         self.framing = Framing.EMPTY if status in _NO_BODY or self.method == b"HEAD" else Framing.SIZED
-        self._head = [(b":status", b"%d" % status), *headers]
+        self._head = [(b":status", b"%d" % status), *headers, *headers_of(self.added)]
 
     def send(self, piece: bytes) -> None:
         if self.framing is not Framing.EMPTY:

@@ -16,6 +16,7 @@ from sampan.gateway.leases import Instance, Leases, Slot
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
 from sampan.gateway.route import ApiTarget, Endpoint, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
+from sampan.gateway.sessions import Sessions
 from sampan.gateway.upstream import Unreachable
 from sampan.model.errors import (
     CallerMistake,
@@ -63,11 +64,12 @@ class Invoke:
         routes: RouteTable,
         limits: Limits,
         leases: Leases,
+        sessions: Sessions,
         forward: Forward,
         control: Control,
         max_event: int,
     ) -> None:
-        self._routes, self._limits, self._leases = routes, limits, leases
+        self._routes, self._limits, self._leases, self._sessions = routes, limits, leases, sessions
         self._forward, self._control, self._max_event = forward, control, max_event
         self._nonces = signature.Nonces()
         self._loop = asyncio.get_running_loop()
@@ -106,13 +108,19 @@ class Invoke:
             self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
+        session: str | None = None
         try:
             signed = self._admit_caller(exchange, target)
             if endpoint.guard is not None and not signed:
                 target = replace(target, path=await endpoint.guard.admit(exchange, target.path))
             counted = self._limits.admit(endpoint.route)
+            if served.version.affinity is not None:
+                served, session = self._sessions.of(exchange, endpoint, served, cookies=True)
             for _ in range(ATTEMPTS):
-                slot = self._leases.take(served.version) or await self._wait(exchange, served)
+                if session is None:
+                    slot = self._leases.take(served.version) or await self._wait(exchange, served)
+                else:
+                    slot = await self._sessions.slot(exchange, served.version, session)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
@@ -187,12 +195,18 @@ class Invoke:
             self._limits.admit(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
+        session: str | None = None
         try:
             body = await self._signed_body(exchange)
             self._refuse_async(exchange)
             counted = self._limits.admit(target.endpoint.route)
+            if served.version.affinity is not None:
+                served, session = self._sessions.of(exchange, target.endpoint, served, cookies=False)
             for _ in range(ATTEMPTS):
-                slot = self._leases.take(served.version) or await self._wait(exchange, served)
+                if session is None:
+                    slot = self._leases.take(served.version) or await self._wait(exchange, served)
+                else:
+                    slot = await self._sessions.slot(exchange, served.version, session)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:

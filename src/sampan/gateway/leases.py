@@ -15,10 +15,12 @@ from types import TracebackType
 
 from sampan.gateway.frames import Frames
 from sampan.gateway.known import Heads, answer_heads
+from sampan.gateway.picky import Fit, Picky, Vanished, choose
+from sampan.gateway.refusals import expire, refused, too_many, too_many_in_all
 from sampan.gateway.upstream import Upstream
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
-from sampan.model.errors import Failure, NoCapacity, SampanError, StartFailed, Throttled
+from sampan.model.errors import Failure
 from sampan.model.names import InstanceId, VersionKey
 
 VERDICT = 1.0  # seconds that control is given to tell how an instance ended; it takes some milliseconds
@@ -67,16 +69,20 @@ class Slot:
         self._leases.release(self.instance)
 
 
+_Told = tuple[int, int, tuple[InstanceId, ...]]  # waiting for any slot, slots seen, instances waited for
+
+
 class _Pool:
     """One version's instances with free slots, and its waiters."""
 
-    __slots__ = ("free", "seen", "told", "unrouted", "waiters")
+    __slots__ = ("free", "picky", "seen", "told", "unrouted", "waiters")
 
     def __init__(self) -> None:
         self.free: OrderedDict[InstanceId, Instance] = OrderedDict()  # most recently used last
         self.waiters: dict[asyncio.Future[Slot], int] = {}  # → since, Unix ns; oldest first
+        self.picky: Picky[Slot] | None = None  # those of the waiters that cannot take just any slot
         self.seen = 0  # slots granted on this connection to control
-        self.told = (0, 0)  # (waiting, seen) as control last heard
+        self.told: _Told = (0, 0, ())  # as control last heard
         self.unrouted = math.inf  # since when no route leads to the version, of the loop's clock
 
 
@@ -103,6 +109,7 @@ class Leases:
         self._delays: dict[VersionKey, float] = {}
         self._to_say: set[VersionKey] = set()
         self._unsaid: list[Lost] = []  # while control was away
+        self.on_vanished: Callable[[InstanceId], None] = lambda instance: None
 
     # ── for exchanges ──
 
@@ -113,26 +120,33 @@ class Leases:
             return None
         return Slot(self, self._occupy(pool, next(reversed(pool.free.values()))), cold=False)
 
-    async def wait(self, version: Version, deadline: float) -> Slot:
-        """The next slot, in turn. deadline: of the loop's clock.
+    def take_fitting(self, version: Version, fit: Fit) -> Slot | None:
+        """A slot that is free now and will do."""
+        pool = self._pools.get(version.key)
+        instance = choose(fit, pool.free) if pool is not None else None
+        return None if pool is None or instance is None else Slot(self, self._occupy(pool, instance), cold=False)
 
-        Raises: Throttled (too many wait), NoCapacity (waited too long), or what control refuses with.
+    async def wait(self, version: Version, deadline: float, fit: Fit | None = None) -> Slot:
+        """The next slot (that will do), in turn. deadline: of the loop's clock.
+
+        Raises: Throttled (too many wait), NoCapacity (waited too long), or what control refuses with; Vanished.
         """
         loop = self._loop
         function = version.function
         if self._waiting.get(function, 0) >= self._queue_length:
-            raise Throttled(
-                f"{self._queue_length} requests wait for function '{function}' already (gateway.queue_length)"
-            )
+            raise too_many(version, self._queue_length)
         if self._waiting_all >= self._queue_total:
-            raise NoCapacity(f"{self._queue_total} requests wait already (gateway.queue_total)")
+            raise too_many_in_all(self._queue_total)
         pool = self._pool(version.key)
         waiter: asyncio.Future[Slot] = loop.create_future()
         pool.waiters[waiter] = time.time_ns()
+        if fit is not None:
+            pool.picky = pool.picky or Picky()
+            pool.picky.add(waiter, fit)
         self._waiting[function] = self._waiting.get(function, 0) + 1
         self._waiting_all += 1
         self._say(version.key)
-        timer = loop.call_at(deadline, _expire, waiter, version)
+        timer = loop.call_at(deadline, expire, waiter, version)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -141,7 +155,8 @@ class Leases:
             raise
         finally:
             timer.cancel()
-            if pool.waiters.pop(waiter, None) is not None:
+            if waiter in pool.waiters:
+                self._unqueue(pool, waiter)
                 self._say(version.key)
             self._waiting_all -= 1
             self._waiting[function] -= 1
@@ -170,6 +185,7 @@ class Leases:
             return
         self._retire(instance)
         instance.lost = True
+        self._vanish(instance.grant.instance)
         lost = Lost(instance.grant.instance, why, replace)
         if self._connected():
             self._send(lost)
@@ -241,14 +257,22 @@ class Leases:
             instance.upstream.close()
             if not instance.busy:
                 self._let_go(instance)
+        self._vanish(gone.instance)
+
+    def serve(self, version: VersionKey) -> None:
+        """What will do for those who wait may have changed."""
+        if (pool := self._pools.get(version)) is not None:
+            self._serve_waiters(pool)
 
     def refuse(self, refuse: Refuse) -> None:
         pool = self._pool(refuse.version)
         for waiter in list(pool.waiters):
+            if pool.picky is not None and pool.picky.waits_for_one(waiter):
+                continue  # which is there
             if not waiter.done():
-                waiter.set_exception(_refusal(refuse))
-        pool.waiters.clear()
-        pool.told = (-1, -1)
+                waiter.set_exception(refused(refuse))
+            self._unqueue(pool, waiter)
+        pool.told = (-1, -1, ())
         self._say(refuse.version)
 
     def held(self) -> tuple[Grant, ...]:
@@ -261,7 +285,7 @@ class Leases:
             self._send(lost)
         self._unsaid.clear()
         for key, pool in self._pools.items():
-            pool.seen, pool.told = 0, (0, 0)
+            pool.seen, pool.told = 0, (0, 0, ())
             if pool.waiters:
                 self._say(key)
 
@@ -288,6 +312,9 @@ class Leases:
 
     def _serve_waiters(self, pool: _Pool, cold: bool = False) -> None:
         """Give free slots to the oldest waiters."""
+        if pool.picky is not None and pool.picky.fits:
+            self._serve_picky(pool, pool.picky, cold)
+            return
         while pool.free and pool.waiters:
             waiter = next(iter(pool.waiters))
             del pool.waiters[waiter]
@@ -297,10 +324,33 @@ class Leases:
             waiter.set_result(Slot(self, instance, cold))
             self._say(instance.grant.version)
 
+    def _serve_picky(self, pool: _Pool, picky: Picky[Slot], cold: bool) -> None:
+        for waiter, instance in picky.matches(pool.waiters, pool.free):
+            waiter.set_result(Slot(self, self._occupy(pool, instance), cold))
+            self._unqueue(pool, waiter)
+            self._say(instance.grant.version)
+
+    def _unqueue(self, pool: _Pool, waiter: asyncio.Future[Slot]) -> None:
+        del pool.waiters[waiter]
+        if pool.picky is not None:
+            pool.picky.remove(waiter)
+
+    def _vanish(self, instance: InstanceId) -> None:
+        """Whoever waits for just this one waits in vain."""
+        self.on_vanished(instance)
+        for key, pool in self._pools.items():
+            for waiter in pool.picky.of(instance) if pool.picky is not None else ():
+                if not waiter.done():
+                    waiter.set_exception(Vanished(instance))
+                self._unqueue(pool, waiter)
+                self._say(key)
+
     def _retire(self, instance: Instance) -> None:
         instance.leaving = True
         if (pool := self._pools.get(instance.grant.version)) is not None:
             pool.free.pop(instance.grant.instance, None)
+            if pool.picky is not None:
+                self._say(instance.grant.version)
 
     def _let_go(self, instance: Instance) -> None:
         """Nothing is in it any more: forget it, and tell control unless it knows."""
@@ -344,25 +394,16 @@ class Leases:
             return  # `reconnected` says it
         for key in keys:
             pool = self._pools[key]
-            now = (len(pool.waiters), pool.seen)
-            if now != pool.told and (now[0] or pool.told[0]):
+            now = self._present(pool)
+            if now != pool.told and (now[0] or pool.told[0] or now[2] or pool.told[2]):
                 oldest = next(iter(pool.waiters.values()), 0)
-                self._send(Want(key, len(pool.waiters), oldest, pool.seen))
+                self._send(Want(key, now[0], oldest, pool.seen, now[2]))
             pool.told = now
 
-
-def _expire(waiter: asyncio.Future[Slot], version: Version) -> None:
-    if not waiter.done():
-        waiter.set_exception(
-            NoCapacity(
-                f"no instance of '{version.function}' was free within {version.queue_wait:g} seconds (queue wait)"
-            )
-        )
-
-
-def _refusal(refuse: Refuse) -> SampanError:
-    if refuse.failure is not None:
-        return StartFailed(refuse.failure)
-    if refuse.throttled:
-        return Throttled(refuse.throttled, refuse.retry_after)
-    return NoCapacity(refuse.no_capacity or "the platform has no room", refuse.retry_after)
+    def _present(self, pool: _Pool) -> _Told:
+        """What control should know of it."""
+        if pool.picky is None:
+            return len(pool.waiters), pool.seen, ()
+        held, certain = self._instances, pool.picky.instances()
+        away = tuple(one for one in certain if one not in held or held[one].leaving)
+        return len(pool.waiters) - pool.picky.bound, pool.seen, away

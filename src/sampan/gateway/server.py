@@ -20,6 +20,7 @@ from sampan.gateway.limits import Limits
 from sampan.gateway.protocol import Kept
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import RouteTable
+from sampan.gateway.sessions import Sessions
 from sampan.gateway.tally import Tallies, alone
 from sampan.gateway.tls import TlsDoor
 from sampan.gateway.upstream import Upstream
@@ -76,9 +77,18 @@ class Gateway:
             limits.max_response_header,
             limits.queue_total,
         )
+        self.sessions = Sessions(
+            self.leases, self.control.send, lambda: self.control.connected, limits.queue_length
+        )
         forward = Forward(Upstream(str(api_socket), API_HEADERS), Clock(), limits.idle_timeout, limits.max_event)
         invoke = Invoke(
-            self.routes, Limits(limits, tallies or alone()), self.leases, forward, self.control, limits.max_event
+            self.routes,
+            Limits(limits, tallies or alone()),
+            self.leases,
+            self.sessions,
+            forward,
+            self.control,
+            limits.max_event,
         )
         self.serve: Callable[[Exchange], Coroutine[object, object, None]] = invoke.serve
 
@@ -106,7 +116,7 @@ class Gateway:
             self._begun = True
             loop = asyncio.get_running_loop()
             self._tasks += [
-                loop.create_task(self.control.run(self.routes, self.leases)),
+                loop.create_task(self.control.run(self.routes, self.leases, self.sessions)),
                 loop.create_task(self._sweep()),
             ]
 

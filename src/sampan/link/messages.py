@@ -4,13 +4,14 @@ The gateway keeps every promise locally: it holds *leases* and answers warm requ
 decides what runs. Both directions are idempotent statements about the present, so a lost connection is healed
 by saying everything once more (`Hello`, `Routes`).
 
-    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records
-    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Revoke · Gone · Refuse · Tail
+    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records · Sessions
+    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Revoke · Gone · Refuse · Tail · Sessions
 """
 
 import msgspec
 
 from sampan.model.access import AccessKey
+from sampan.model.affinity import Affinity, Session
 from sampan.model.domain import Domain
 from sampan.model.errors import Failure
 from sampan.model.instance import Stage
@@ -41,6 +42,7 @@ class Want(_Message, frozen=True):
     waiting: int
     oldest: int  # Unix nanoseconds at which the oldest of them began to wait
     seen: int = 0  # slots granted on this connection, so that no grant in flight is counted twice
+    bound: tuple[InstanceId, ...] = ()  # sessions wait for a slot in these, of which I hold no lease
 
 
 class GiveBack(_Message, frozen=True):
@@ -72,7 +74,16 @@ class Records(_Message, frozen=True):
     records: tuple[InvocationRecord, ...]
 
 
-Up = Hello | Want | GiveBack | Lost | TailWanted | Records
+class Sessions(_Message, frozen=True):
+    """Sessions are bound to instances. Said by a gateway: I bound or used them; who said so first is right.
+
+    Said by control: so it is. It answers what is new to it, or wrong, to who said it, and tells all others.
+    """
+
+    sessions: tuple[Session, ...]
+
+
+Up = Hello | Want | GiveBack | Lost | TailWanted | Records | Sessions
 
 
 # ── control → gateway ─────────────────────────────────────────────────────────────────────────────────
@@ -90,6 +101,7 @@ class ServedVersion(msgspec.Struct, frozen=True):
     handler: str
     freeze_delay: float  # seconds idle before a lease is given back
     queue_wait: float  # seconds a request may wait for a slot, starts included
+    affinity: Affinity | None = None  # sessions keep to their instances
 
 
 class FunctionRoute(msgspec.Struct, frozen=True):
@@ -174,4 +186,4 @@ class Tail(_Message, frozen=True):
     text: str = ""  # from `since` to there, the last 4 KiB
 
 
-Down = Routes | RouteChanged | DomainChanged | Grant | Revoke | Gone | Refuse | Tail
+Down = Routes | RouteChanged | DomainChanged | Grant | Revoke | Gone | Refuse | Tail | Sessions

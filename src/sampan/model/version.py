@@ -2,6 +2,7 @@
 
 import msgspec
 
+from sampan.model.affinity import Affinity
 from sampan.model.image import Image
 from sampan.model.names import VersionKey
 
@@ -46,3 +47,4 @@ class Version(msgspec.Struct, frozen=True):
     health_check: HealthCheck | None = None
     keepalive: float = 300.0  # seconds an idle instance is kept
     internet: bool = True
+    affinity: Affinity | None = None  # sessions keep to their instances

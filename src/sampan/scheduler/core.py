@@ -10,11 +10,12 @@ grant, a spare or a refusal · below its minimum no fleet shrinks.
 
 from sampan.model.names import new_instance_id
 from sampan.scheduler import scaling
-from sampan.scheduler.decisions import Create, Decision, Grant, Refuse, Revoke, Start, Thaw
+from sampan.scheduler.binding import bound_grants, grant, has_room
+from sampan.scheduler.decisions import Create, Decision, Refuse, Revoke, Start
 from sampan.scheduler.ending import ends, refuse, stop
 from sampan.scheduler.events import Event
 from sampan.scheduler.learning import learn, own_fault
-from sampan.scheduler.state import COMING, SPARE, Cluster, Fleet, Instance, Phase, Want
+from sampan.scheduler.state import COMING, SPARE, Cluster, Fleet, Instance, Phase
 
 TURN = 0.1
 """Seconds that a gateway waits for an instance of another one that has no other; a tick of the shell's."""
@@ -24,6 +25,7 @@ def step(cluster: Cluster, event: Event, now: float) -> list[Decision]:
     """What to do about `event`. `now`: monotonic seconds."""
     decisions = learn(cluster, event, now)
     if cluster.settled:
+        decisions += bound_grants(cluster, now, TURN)
         decisions += _grants(cluster, now)
         decisions += _starts(cluster, now)
         decisions += _spares(cluster, now)
@@ -35,29 +37,26 @@ def step(cluster: Cluster, event: Event, now: float) -> list[Decision]:
 
 
 def _grants(cluster: Cluster, now: float) -> list[Decision]:
-    """Idle instances for those who wait, one that is awake before one that is frozen, the last used first.
-
-    A frozen one is granted while it thaws: its kernel takes the connection and the request meanwhile, so the
-    caller waits for one message less.
-    """
+    """Idle instances for those who wait, one that is awake before one that is frozen, the last used first."""
     decisions: list[Decision] = []
     for fleet in _by_age(cluster):
         for gateway, want in sorted(fleet.wants.items(), key=lambda item: item[1].since):
             while want.need:
-                instance = _open(fleet, gateway)
+                instance = _open(cluster, fleet, gateway, now)
                 if instance is None:
                     break
-                if instance.phase is Phase.FROZEN:
-                    instance.enter(Phase.THAWING, now)
-                    decisions.append(Thaw(instance.id))
-                decisions.append(_grant(fleet, gateway, want, instance, now))
+                decisions += grant(fleet, gateway, want, instance, now)
     return decisions
 
 
-def _open(fleet: Fleet, gateway: str) -> Instance | None:
+def _open(cluster: Cluster, fleet: Fleet, gateway: str, now: float) -> Instance | None:
     """What the gateway may be granted: awake before frozen, in use by others before idle, the last used first."""
     return max(
-        (i for i in fleet.instances.values() if i.open_to(gateway, fleet.slots)),
+        (
+            i
+            for i in fleet.instances.values()
+            if i.open_to(gateway, fleet.slots) and has_room(cluster, fleet, i, now)
+        ),
         key=lambda i: (i.phase is not Phase.FROZEN, bool(i.leases), i.last_used),
         default=None,
     )
@@ -66,13 +65,6 @@ def _open(fleet: Fleet, gateway: str) -> Instance | None:
 def _by_age(cluster: Cluster) -> list[Fleet]:
     """Fleets that are waited for, the longest waiting first."""
     return sorted((fleet for fleet in cluster.fleets.values() if fleet.need()), key=Fleet.oldest)
-
-
-def _grant(fleet: Fleet, gateway: str, want: Want, instance: Instance, now: float) -> Grant:
-    slots = min(fleet.share, fleet.slots - sum(instance.leases.values()))
-    want.granted += slots
-    instance.leases[gateway], instance.last_used = slots, now
-    return Grant(gateway, instance.id, fleet.version.key, slots)
 
 
 # ── starting ──────────────────────────────────────────────────────────────────────────────────────────
@@ -84,7 +76,7 @@ def _starts(cluster: Cluster, now: float) -> list[Decision]:
     fleets = _by_age(cluster)
     fleets += [f for f in cluster.fleets.values() if f.floor > f.live and f not in fleets]
     for fleet in fleets:
-        for _ in range(_wanted_starts(fleet, now)):
+        for _ in range(_wanted_starts(cluster, fleet, now)):
             if under_way >= cluster.limits.parallel_starts:
                 return decisions
             blocked = _blocked(cluster, fleet, now)
@@ -96,11 +88,12 @@ def _starts(cluster: Cluster, now: float) -> list[Decision]:
     return decisions
 
 
-def _wanted_starts(fleet: Fleet, now: float) -> int:
+def _wanted_starts(cluster: Cluster, fleet: Fleet, now: float) -> int:
     """Instances to start now, for those who wait or for the floor."""
-    busy = sum(sum(i.leases.values()) for i in fleet.instances.values())
+    instances = [i for i in fleet.instances.values() if has_room(cluster, fleet, i, now)]
+    busy = sum(sum(i.leases.values()) for i in instances)
     waited = now - fleet.oldest() if fleet.need() else 0.0
-    coming = sum(i.phase in COMING and not i.leases for i in fleet.instances.values())
+    coming = sum(i.phase in COMING and not i.leases for i in instances)
     waiting = sum(want.need > 0 for want in fleet.wants.values())
     reach = min(fleet.slots, fleet.share * waiting)  # slots of a new instance that will be of use to who waits
     asked = scaling.starts_needed(fleet.need(), reach, coming, busy, fleet.duration, fleet.start_time, waited)
@@ -172,7 +165,7 @@ def _make_room(cluster: Cluster, fleet: Fleet, memory: int, cpu: float, now: flo
     spare = {f.version.key: f.live - f.floor for f in cluster.fleets.values()}
     victims: list[tuple[Fleet, Instance]] = []
     idle = [(f, i) for f, i in cluster.instances() if i.idle or i.phase is Phase.CREATED]
-    for other, instance in sorted(idle, key=lambda x: (x[1].phase is not Phase.CREATED, x[1].last_used)):
+    for other, instance in sorted(idle, key=lambda x: _dear(cluster, x[1])):
         if memory <= 0 and cpu <= 0:
             break
         if instance.phase is not Phase.CREATED:
@@ -185,6 +178,11 @@ def _make_room(cluster: Cluster, fleet: Fleet, memory: int, cpu: float, now: flo
     if memory > 0 or cpu > 1e-9:
         return None
     return [stop(f, i, "room for another function", now) for f, i in victims]
+
+
+def _dear(cluster: Cluster, instance: Instance) -> tuple[bool, bool, float]:
+    """The least dear ends first: spares, then what holds no session, then what was not used for longest."""
+    return instance.phase is not Phase.CREATED, cluster.sessions.any_on(instance.id), instance.last_used
 
 
 def _start(cluster: Cluster, fleet: Fleet, now: float) -> Start:

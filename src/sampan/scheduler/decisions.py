@@ -2,6 +2,7 @@
 
 import msgspec
 
+from sampan.model.affinity import Session
 from sampan.model.errors import Failure
 from sampan.model.names import InstanceId, VersionKey
 
@@ -81,4 +82,11 @@ class Refuse(_Decision, frozen=True):
     retry_after: float = 1.0  # seconds
 
 
-Decision = Create | Start | Freeze | Thaw | Stop | Grant | Revoke | Forget | Refuse
+class Tell(_Decision, frozen=True):
+    """Say to a gateway where sessions are."""
+
+    gateway: str
+    sessions: tuple[Session, ...]
+
+
+Decision = Create | Start | Freeze | Thaw | Stop | Grant | Revoke | Forget | Refuse | Tell

@@ -37,7 +37,7 @@ def stop(fleet: Fleet, instance: Instance, why: str, now: float, doubtful: bool 
 def ends(cluster: Cluster, now: float) -> list[Decision]:
     decisions: list[Decision] = []
     for fleet in list(cluster.fleets.values()):
-        decisions += _end_idle(fleet, now)
+        decisions += _end_idle(cluster, fleet, now)
         decisions += _end_spares(cluster, fleet, now)
         late = now - fleet.retired_at >= cluster.limits.retired_keep
         if fleet.retired and late and not fleet.warm and not fleet.instances and not fleet.wants_anything():
@@ -45,18 +45,23 @@ def ends(cluster: Cluster, now: float) -> list[Decision]:
     return decisions
 
 
-def _end_idle(fleet: Fleet, now: float) -> list[Decision]:
-    """Freeze what is idle; end what has been idle for too long, is unfit or belongs to nothing."""
+def _end_idle(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision]:
+    """Freeze what is idle; end what has been idle for too long, is unfit or belongs to nothing.
+
+    An instance with sessions waits for them to come back, as long as they may; those without end first.
+    """
     decisions: list[Decision] = []
     surplus = fleet.live - fleet.floor
     awake = sum(i.phase is Phase.READY for i in fleet.instances.values())
-    for instance in sorted(fleet.instances.values(), key=lambda i: i.last_used):
+    sessions = cluster.sessions.any_on
+    for instance in sorted(fleet.instances.values(), key=lambda i: (sessions(i.id), i.last_used)):
         if instance.unfit and not instance.leases and instance.phase in (Phase.READY, Phase.FROZEN):
             decisions.append(stop(fleet, instance, "not fit to serve", now))
             continue
         if not instance.idle or fleet.need():
             continue
-        too_long = fleet.retired or now - instance.last_used >= fleet.version.keepalive
+        kept = now - instance.last_used < fleet.version.keepalive or sessions(instance.id)
+        too_long = fleet.retired or not kept
         if too_long and surplus > 0:
             surplus -= 1
             decisions.append(stop(fleet, instance, "retired" if fleet.retired else "idle", now))

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from sampan.model.affinity import Session
 from sampan.model.errors import Failure
 from sampan.model.instance import InstanceState, Stage
 from sampan.model.names import InstanceId, VersionKey
@@ -58,6 +59,7 @@ class Wanted(_Event, frozen=True):
     waiting: int
     since: float
     seen: int = 0  # slots the gateway had been granted when it said so
+    bound: tuple[InstanceId, ...] = ()  # sessions wait for a slot in these
 
 
 class GivenBack(_Event, frozen=True):
@@ -72,6 +74,13 @@ class Lost(_Event, frozen=True):
     instance: InstanceId
     why: str
     replace: bool = False  # it lives, but must not serve again; else it may have ended by itself
+
+
+class Bound(_Event, frozen=True):
+    """A gateway bound sessions to instances, or used them. With each: when it is over."""
+
+    gateway: str
+    sessions: tuple[tuple[Session, float], ...]
 
 
 class Observed(_Event, frozen=True):
@@ -156,6 +165,7 @@ Event = (
     | Wanted
     | GivenBack
     | Lost
+    | Bound
     | Observed
     | Found
     | Settled

@@ -3,10 +3,11 @@
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId
-from sampan.scheduler import scaling
+from sampan.scheduler import binding, scaling
 from sampan.scheduler.decisions import Decision, Forget, Refuse
 from sampan.scheduler.ending import discard, refuse
 from sampan.scheduler.events import (
+    Bound,
     Created,
     Ended,
     Event,
@@ -45,7 +46,7 @@ def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
             if count:
                 warm.retry_at = now  # somebody asks on purpose: try at once
         case Joined(gateway, leases):
-            return _join(cluster, gateway, leases)
+            return _join(cluster, gateway, leases) + binding.introduce(cluster, gateway)
         case Left(gateway):
             _leave(cluster, gateway, now)
         case Wanted():
@@ -58,8 +59,10 @@ def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
             _find(cluster, event, now)
         case Settled():
             cluster.settled = True
+        case Bound():
+            return binding.bind(cluster, event, now)
         case Tick():
-            pass
+            binding.sweep(cluster, now)
         case _:
             return _learn_of_instance(cluster, event, now)
     return []
@@ -109,12 +112,13 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
 def _want(cluster: Cluster, event: Wanted, now: float) -> list[Decision]:
     fleet = cluster.fleets.get(event.version)
     if fleet is None:
+        nowhere: list[Decision] = [Forget(event.gateway, id_, None) for id_ in event.bound]
         if not event.waiting:
-            return []
+            return nowhere
         gone = Failure(FailureKind.ENGINE_FAILED, "this version of the function is no longer served; call again")
-        return [Refuse(event.gateway, event.version, failure=gone)]
+        return [*nowhere, Refuse(event.gateway, event.version, failure=gone)]
     want = fleet.wants.setdefault(event.gateway, Want())
-    want.waiting, want.since, want.seen = event.waiting, event.since, event.seen
+    want.waiting, want.since, want.seen, want.bound = event.waiting, event.since, event.seen, event.bound
     fleet.last_wanted = now
     return []
 

@@ -12,7 +12,7 @@ from typing import Protocol, assert_never
 
 from sampan.engine.engine import Engine, Sandbox, Seen, Synced
 from sampan.engine.engine import Gone as SandboxGone
-from sampan.link.messages import Down
+from sampan.link.messages import Down, Sessions
 from sampan.link.messages import Gone as InstanceGone
 from sampan.link.messages import Grant as LeaseGrant
 from sampan.link.messages import Refuse as Refusal
@@ -22,7 +22,19 @@ from sampan.model.instance import InstanceState, InstanceView
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.version import Version
 from sampan.scheduler.core import step
-from sampan.scheduler.decisions import Create, Decision, Forget, Freeze, Grant, Refuse, Revoke, Start, Stop, Thaw
+from sampan.scheduler.decisions import (
+    Create,
+    Decision,
+    Forget,
+    Freeze,
+    Grant,
+    Refuse,
+    Revoke,
+    Start,
+    Stop,
+    Tell,
+    Thaw,
+)
 from sampan.scheduler.events import (
     Created,
     Ended,
@@ -199,6 +211,8 @@ class Scheduler:
                 self._tell(gateway, InstanceGone(id_, failure))
             case Refuse(gateway, key, failure, no_capacity, retry_after):
                 self._tell(gateway, Refusal(key, failure, no_capacity=no_capacity, retry_after=retry_after))
+            case Tell(gateway, sessions):
+                self._tell(gateway, Sessions(sessions))
             case _:
                 assert_never(decision)
 

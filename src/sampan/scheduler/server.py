@@ -24,6 +24,7 @@ from sampan.link.messages import (
     Records,
     RouteChanged,
     Routes,
+    Sessions,
     Tail,
     TailWanted,
     Up,
@@ -101,9 +102,9 @@ class Gateways:
             channel.close()  # speaks before it said who it is
             return
         match message:
-            case Want(version, waiting, oldest, seen):
+            case Want(version, waiting, oldest, seen, bound):
                 since = time.monotonic() - max(0.0, (time.time_ns() - oldest) / 1e9)
-                self._scheduler.post(events.Wanted(gateway, version, waiting, since, seen))
+                self._scheduler.post(events.Wanted(gateway, version, waiting, since, seen, bound))
             case GiveBack(instance):
                 self._scheduler.post(events.GivenBack(gateway, instance))
             case Lost(instance, why, replace):
@@ -112,6 +113,10 @@ class Gateways:
                 self._spawn(self._tail(channel, message))
             case Records(records):
                 self._observe(records)
+            case Sessions(sessions):
+                now, clock = time.time_ns(), time.monotonic()
+                until = tuple((each, clock + (each.until - now) / 1e9) for each in sessions)
+                self._scheduler.post(events.Bound(gateway, until))
             case _:
                 assert_never(message)
 

@@ -10,6 +10,7 @@ from sampan.model.errors import Failure
 from sampan.model.instance import Stage
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.version import Version
+from sampan.scheduler.sessions import SessionTable
 
 
 class Phase(Enum):
@@ -91,11 +92,16 @@ class Want:
     since: float = 0.0
     granted: int = 0  # slots granted on this connection
     seen: int = 0  # of them, received when the gateway last spoke
+    bound: tuple[InstanceId, ...] = ()  # sessions wait for a slot in these
 
     @property
     def need(self) -> int:
         """Requests that no grant under way will serve."""
         return max(0, self.waiting - (self.granted - self.seen))
+
+    def served(self, bound: InstanceId) -> None:
+        """Those who wait for this instance need nothing more from here."""
+        self.bound = tuple(id_ for id_ in self.bound if id_ != bound)
 
 
 @dataclass(slots=True)
@@ -151,7 +157,7 @@ class Fleet:
         return sum(want.need for want in self.wants.values())
 
     def wants_anything(self) -> bool:
-        return any(want.waiting for want in self.wants.values())
+        return any(want.waiting or want.bound for want in self.wants.values())
 
     def oldest(self) -> float:
         """When the longest-waiting request began to wait."""
@@ -167,6 +173,7 @@ class Cluster:
     functions: dict[str, int | None] = field(default_factory=dict)  # name → its own instance limit
     gateways: set[str] = field(default_factory=set)
     claims: dict[InstanceId, dict[str, int]] = field(default_factory=dict)  # leases of instances not found yet
+    sessions: SessionTable = field(default_factory=SessionTable)
     settled: bool = False
     names: Iterator[InstanceId] | None = None  # where new instances' ids come from
 

@@ -101,6 +101,17 @@ class TracingConfig(Shape, frozen=True):
     params: dict[str, str] | None = None
 
 
+class SessionAffinityConfig(Shape, frozen=True):
+    """The JSON in `sessionAffinityConfig`."""
+
+    session_concurrency_per_instance: int | None = None
+    session_ttl_in_seconds: int | None = msgspec.field(default=None, name="sessionTTLInSeconds")
+    session_idle_timeout_in_seconds: int | None = None
+    disable_session_id_reuse: bool | None = None
+    affinity_header_field_name: str | None = None
+    sse_endpoint_path: str | None = None
+
+
 class Tag(Shape, frozen=True, rename="pascal", omit_defaults=False):
     key: str
     value: str = ""
@@ -184,6 +195,8 @@ class Function(Shape, frozen=True):
     role: str | None = None
     disable_inject_credentials: str | None = None
     idle_timeout: int | None = None
+    session_affinity: str | None = None
+    session_affinity_config: str | None = None
     code_size: int | None = None
     tags: tuple[Tag, ...] | None = None
     state: str | None = None
