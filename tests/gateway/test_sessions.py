@@ -119,8 +119,8 @@ class Town:
             case d.Grant(gateway, instance, key, slots):
                 grant = m.Grant(instance, key, "127.0.0.1", 1, slots)
                 self._tell(gateway, lambda it: it.leases.grant(grant))
-            case d.Revoke(gateway, instance):
-                self._tell(gateway, lambda it: it.leases.revoke(m.Revoke(instance)))
+            case d.Revoke(gateway, instance, for_good):
+                self._tell(gateway, lambda it: it.leases.revoke(m.Revoke(instance, for_good)))
             case d.Forget(gateway, instance, failure):
                 self._tell(gateway, lambda it: it.leases.gone(m.Gone(instance, failure)))
             case d.Tell(gateway, sessions):
@@ -235,6 +235,21 @@ async def test_who_waits_for_an_instance_that_dies_is_served_elsewhere() -> None
     (new,) = set(await asyncio.gather(*waiting))
     assert new != home
     await holder
+
+
+async def test_nobody_waits_to_come_back_to_an_instance_that_is_to_end() -> None:
+    town = Town()
+    (g,) = town.gateways
+    draining = g.begin("s", 8.0)
+    await asyncio.sleep(1)
+    waiting = g.begin("s")
+    await asyncio.sleep(1)
+    (home,) = town.cluster.fleets[town.served.key].instances
+    town.post(e.Unhealthy(home, "status code: 500"))
+    assert await waiting != home
+    assert await g.request("s") == await waiting
+    assert not draining.done()
+    assert await draining == home
 
 
 async def test_a_lost_instance_is_left_at_once_even_while_control_is_away() -> None:

@@ -245,6 +245,8 @@ class Leases:
     def revoke(self, revoke: Revoke) -> None:
         if (instance := self._instances.get(revoke.instance)) is not None:
             self._retire(instance)
+            if revoke.for_good:
+                self._vanish(revoke.instance)
             if not instance.busy:
                 self._let_go(instance)
 
@@ -266,9 +268,8 @@ class Leases:
 
     def refuse(self, refuse: Refuse) -> None:
         pool = self._pool(refuse.version)
-        for waiter in list(pool.waiters):
-            if pool.picky is not None and pool.picky.waits_for_one(waiter):
-                continue  # which is there
+        picky = pool.picky  # who waits for a certain instance goes on: that is there
+        for waiter in [one for one in pool.waiters if picky is None or not picky.waits_for_one(one)]:
             if not waiter.done():
                 waiter.set_exception(refused(refuse))
             self._unqueue(pool, waiter)

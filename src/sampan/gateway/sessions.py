@@ -23,7 +23,9 @@ from sampan.link.messages import Sessions as Told
 from sampan.model.affinity import Affinity, AffinityKind, Session
 from sampan.model.names import InstanceId
 
-ANSWER = 1.0  # seconds that control is given to confirm a new session; it takes less than a millisecond
+ANSWER = (
+    0.5  # seconds that control is given to confirm a new session, the shortest of which lasts one; it takes < 1 ms
+)
 PULSE = 0.5  # seconds; within them it is noticed that a session is over and makes room, or must be said to live on
 MOMENT = 0.1  # seconds that are not worth a message
 FRESH = 0.25  # of the idle time by which a session must have got older before the others are told of its use

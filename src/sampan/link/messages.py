@@ -159,6 +159,7 @@ class Revoke(_Message, frozen=True):
     """Take nothing new to this instance; give it back when it is idle."""
 
     instance: InstanceId
+    for_good: bool = False  # it is to end: nobody should wait to come back to it
 
 
 class Gone(_Message, frozen=True):

@@ -62,6 +62,7 @@ class Revoke(_Decision, frozen=True):
 
     gateway: str
     instance: InstanceId
+    for_good: bool = False  # it will end then
 
 
 class Forget(_Decision, frozen=True):

@@ -24,7 +24,7 @@ def discard(fleet: Fleet, instance: Instance, why: str, now: float, doubtful: bo
     if instance.leases:
         asked = [gateway for gateway in instance.leases if gateway not in instance.revoked]
         instance.revoked.update(asked)
-        return [Revoke(gateway, instance.id) for gateway in asked]
+        return [Revoke(gateway, instance.id, for_good=True) for gateway in asked]
     return [stop(fleet, instance, why, now, doubtful)]
 
 

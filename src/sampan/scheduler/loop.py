@@ -205,8 +205,8 @@ class Scheduler:
                 self._spawn(self._stop(decision, self.cluster.fleets[decision.version].version))
             case Grant():
                 self._grant(decision)
-            case Revoke(gateway, id_):
-                self._tell(gateway, LeaseRevoke(id_))
+            case Revoke(gateway, id_, for_good):
+                self._tell(gateway, LeaseRevoke(id_, for_good))
             case Forget(gateway, id_, failure):
                 self._tell(gateway, InstanceGone(id_, failure))
             case Refuse(gateway, key, failure, no_capacity, retry_after):
