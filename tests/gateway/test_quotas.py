@@ -168,3 +168,28 @@ async def test_a_full_queue_of_all_functions_answers_503_at_once(stage: MakeStag
     assert b"gateway.queue_total" in refused.body
     held.go.set()
     assert [(await call).status for call in calls] == [200, 200]
+
+
+async def test_what_cannot_be_served_counts_towards_no_quota(stage: MakeStage) -> None:
+    s = await stage(account_concurrency=2)
+    await s.serve(slots=5, reserved_concurrency=2)
+    broken = await s.route("broken", qualifiers={}, reserved_concurrency=2)
+    assert broken.function == "broken"
+    refused = [await s.call(host="broken.localhost") for _ in range(5)]
+    assert [answer.status for answer in refused] == [404] * 5
+    assert [(await s.invoke(function="broken")).status for _ in range(5)] == [404] * 5
+    assert (await s.call()).status == 200
+
+
+async def test_a_function_called_account_is_not_the_account(stage: MakeStage) -> None:
+    s = await stage(account_concurrency=3)
+    held = Held()
+    await s.serve(held, slots=5)
+    function = await s.function()
+    version = await s.route("account", reserved_concurrency=2, concurrency=5)
+    s.grant(version.key, function, 5)
+    calls = [asyncio.ensure_future(s.call()) for _ in range(2)]
+    await s.until(lambda: sum(one.busy for one in s.gateway.leases._instances.values()) == 2)
+    assert (await s.call(host="account.localhost")).status == 200
+    held.go.set()
+    assert [(await call).status for call in calls] == [200, 200]

@@ -103,7 +103,7 @@ class Invoke:
         if not target.endpoint.served:  # not active yet; only who may call it is told why
             if not self._admit_caller(exchange, target) and endpoint.guard is not None:
                 await endpoint.guard.admit(exchange, target.path)
-            self._limits.admit(target.endpoint.route)
+            self._limits.check(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         try:
@@ -184,7 +184,7 @@ class Invoke:
     async def _event(self, exchange: Exchange, target: EventTarget) -> None:
         if not target.endpoint.served:
             await self._signed_body(exchange)
-            self._limits.admit(target.endpoint.route)
+            self._limits.check(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         try:
