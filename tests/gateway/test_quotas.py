@@ -95,6 +95,35 @@ def test_what_a_dead_gateway_had_under_way_is_forgotten_by_its_successor(tmp_pat
     assert not other.enter(2)
 
 
+def test_a_successor_need_not_see_a_request_to_forget_what_the_dead_one_counted(tmp_path: Path) -> None:
+    dead, other = shared(tmp_path, 0), shared(tmp_path, 1)
+    assert dead("web under way").enter(1)
+    assert not other("web under way").enter(1)
+    shared(tmp_path, 0)
+    assert other("web under way").enter(1)
+
+
+def test_places_that_no_gateway_has_any_more_count_nothing(tmp_path: Path) -> None:
+    assert shared(tmp_path, 3, 4)("web under way").enter(1)
+    assert shared(tmp_path, 0, 2)("web under way").enter(1)
+
+
+def test_a_gateway_that_ends_after_its_successor_came_counts_nothing_below_zero(tmp_path: Path) -> None:
+    old = shared(tmp_path, 0)("web under way")
+    assert old.enter(1)
+    new = shared(tmp_path, 0)("web under way")
+    old.leave()
+    assert [new.enter(1), new.enter(1)] == [True, False]
+
+
+def test_time_used_up_by_a_lower_rate_or_before_a_reboot_does_not_keep_a_higher_one_waiting() -> None:
+    now = 10**15
+    far = now + 10**18
+    used, wait = spent(far, now, 10.0)
+    assert 0 < wait <= 0.1
+    assert spent(used, now + 10**9, 10.0)[1] == 0.0
+
+
 def test_a_quota_whose_file_cannot_be_had_counts_by_itself(tmp_path: Path) -> None:
     tally = shared(tmp_path / "missing", 0)("web under way")
     assert tally.enter(1)
