@@ -27,6 +27,7 @@ from sampan.model.errors import (
     MethodNotAllowed,
     NotSupported,
     PlatformFailed,
+    RouteMethodNotAllowed,
     SampanError,
     SignatureMismatch,
     StartFailed,
@@ -163,13 +164,17 @@ class Invoke:
         return True
 
     def _preflight(self, exchange: Exchange, endpoint: Endpoint) -> bool:
-        """Whether it was a browser's question that is answered here; an answer of the function's gets our lines."""
+        """Whether it was a browser's question that is answered here; an answer of the function's gets our lines.
+
+        Raises: RouteMethodNotAllowed, of what came to a route only because it could have been such a question.
+        """
         exchange.cors = endpoint.cors or cors.ANYBODY
-        trigger = endpoint.trigger
-        if endpoint.cors is None or trigger is None or trigger.url_disabled:
-            return False
-        lines = endpoint.cors.preflight(exchange)
+        trigger, lines = endpoint.trigger, None
+        if endpoint.cors is not None and trigger is not None and not trigger.url_disabled:
+            lines = endpoint.cors.preflight(exchange)
         if lines is None:
+            if (way := endpoint.preflights_of) is not None:
+                raise RouteMethodNotAllowed("OPTIONS", way.methods, exchange.host.decode("latin-1"), way.path)
             return False
         exchange.answer(204, b"X-Fc-Request-Id: %b\r\n%b" % (exchange.request.encode(), lines), b"")
         return True
