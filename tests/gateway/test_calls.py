@@ -448,3 +448,20 @@ async def test_the_function_sees_the_host_it_was_found_by(stage: MakeStage, targ
     assert (await client.answer()).status == 200
     assert function.requests[0]["host"] == "web.localhost:81"
     assert function.requests[0].target == "/a?b"
+
+
+async def test_a_signature_for_one_host_opens_no_other_by_an_absolute_target(stage: MakeStage) -> None:
+    """RFC 9112 §3.2.2: the target's host counts, so it is the one that has to be signed."""
+    s = await stage()
+    function = await s.serve(auth=AuthType.FUNCTION)
+    version = await s.route("other", auth=AuthType.FUNCTION)
+    s.grant(version.key, function)
+    signed = signature.sign_trigger(KEY, "GET", "/x", {"host": "web.localhost"}, time.time())
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+    client = await s.client()
+    client.send(f"GET http://other.localhost/x HTTP/1.1\r\n{lines}\r\n")
+    assert (await client.answer()).status == 403
+    client = await s.client()
+    client.send(f"GET http://web.localhost/x HTTP/1.1\r\n{lines}\r\n")
+    assert (await client.answer()).body == b"GET /x "
+    assert len(function.requests) == 1

@@ -319,3 +319,19 @@ async def test_a_function_is_called_through_a_domain(stage: MakeStage) -> None:
     await tell(None)
     assert (await client.call("GET", "/api/x", host=NAME)).status == 404
     assert len(function.requests) == 1
+
+
+async def test_a_route_s_methods_bound_what_is_no_preflight_after_all(stage: MakeStage) -> None:
+    s = await stage()
+    function = await s.serve()
+    rules = Cors(("https://page.example",), methods=("GET",))
+    told = domain(PathRoute("/*", "web", "LATEST", ("GET",)), cors=rules)
+    s.tell(DomainChanged(NAME, told))
+    await s.until(lambda: s.gateway.routes.domain(NAME) == told)
+    asked = {"origin": "https://page.example", "access_control_request_method": "GET"}
+    assert (await s.call("OPTIONS", "/x", host=NAME, **asked)).status == 204
+    for stray in ({}, {"origin": "https://page.example"}, asked | {"origin": "https://other.example"}):
+        refused = await s.call("OPTIONS", "/x", host=NAME, **stray)
+        assert (refused.status, refused["allow"]) == (405, "GET")
+    assert (await s.call("GET", "/x", host=NAME)).status == 200
+    assert [request.method for request in function.requests] == ["GET"]

@@ -95,6 +95,35 @@ def test_what_a_dead_gateway_had_under_way_is_forgotten_by_its_successor(tmp_pat
     assert not other.enter(2)
 
 
+def test_a_successor_need_not_see_a_request_to_forget_what_the_dead_one_counted(tmp_path: Path) -> None:
+    dead, other = shared(tmp_path, 0), shared(tmp_path, 1)
+    assert dead("web under way").enter(1)
+    assert not other("web under way").enter(1)
+    shared(tmp_path, 0)
+    assert other("web under way").enter(1)
+
+
+def test_places_that_no_gateway_has_any_more_count_nothing(tmp_path: Path) -> None:
+    assert shared(tmp_path, 3, 4)("web under way").enter(1)
+    assert shared(tmp_path, 0, 2)("web under way").enter(1)
+
+
+def test_a_gateway_that_ends_after_its_successor_came_counts_nothing_below_zero(tmp_path: Path) -> None:
+    old = shared(tmp_path, 0)("web under way")
+    assert old.enter(1)
+    new = shared(tmp_path, 0)("web under way")
+    old.leave()
+    assert [new.enter(1), new.enter(1)] == [True, False]
+
+
+def test_time_used_up_by_a_lower_rate_or_before_a_reboot_does_not_keep_a_higher_one_waiting() -> None:
+    now = 10**15
+    far = now + 10**18
+    used, wait = spent(far, now, 10.0)
+    assert 0 < wait <= 0.1
+    assert spent(used, now + 10**9, 10.0)[1] == 0.0
+
+
 def test_a_quota_whose_file_cannot_be_had_counts_by_itself(tmp_path: Path) -> None:
     tally = shared(tmp_path / "missing", 0)("web under way")
     assert tally.enter(1)
@@ -166,5 +195,30 @@ async def test_a_full_queue_of_all_functions_answers_503_at_once(stage: MakeStag
     refused = await s.call()
     assert refused.status == 503
     assert b"gateway.queue_total" in refused.body
+    held.go.set()
+    assert [(await call).status for call in calls] == [200, 200]
+
+
+async def test_what_cannot_be_served_counts_towards_no_quota(stage: MakeStage) -> None:
+    s = await stage(account_concurrency=2)
+    await s.serve(slots=5, reserved_concurrency=2)
+    broken = await s.route("broken", qualifiers={}, reserved_concurrency=2)
+    assert broken.function == "broken"
+    refused = [await s.call(host="broken.localhost") for _ in range(5)]
+    assert [answer.status for answer in refused] == [404] * 5
+    assert [(await s.invoke(function="broken")).status for _ in range(5)] == [404] * 5
+    assert (await s.call()).status == 200
+
+
+async def test_a_function_called_account_is_not_the_account(stage: MakeStage) -> None:
+    s = await stage(account_concurrency=3)
+    held = Held()
+    await s.serve(held, slots=5)
+    function = await s.function()
+    version = await s.route("account", reserved_concurrency=2, concurrency=5)
+    s.grant(version.key, function, 5)
+    calls = [asyncio.ensure_future(s.call()) for _ in range(2)]
+    await s.until(lambda: sum(one.busy for one in s.gateway.leases._instances.values()) == 2)
+    assert (await s.call(host="account.localhost")).status == 200
     held.go.set()
     assert [(await call).status for call in calls] == [200, 200]

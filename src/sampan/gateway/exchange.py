@@ -152,8 +152,14 @@ class Body:
                 self._waiter = None
         if self.size > limit:
             raise EntityTooLarge(limit)
-        self.pieces = [b"".join(self.pieces)]
+        self.pieces = [self.whole()]
         return self.pieces[0]
+
+    def whole(self) -> bytes:
+        """All of a body that is complete. Its reader is here, so the client may be read again."""
+        if self.size > BACKLOG:
+            self._client.release(Hold.BODY)
+        return b"".join(self.pieces)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -169,7 +169,7 @@ class Forward:
         exchange.let_body_come()
         if body.complete and not body.streamed:
             sized = exchange.content_length is not None
-            data = b"".join(body.pieces)
+            data = body.whole()
             if not sized:
                 data = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)) if data else b"0\r\n\r\n"
             connection.send(call, head + data, head_only, None)

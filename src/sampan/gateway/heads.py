@@ -101,7 +101,9 @@ def _not_a_path(exchange: Exchange) -> SampanError | None:
     parts = _ABSOLUTE(exchange.target)
     if parts is None or not parts[1] or _HOST(parts[1]) is None:
         return InvalidArgument("target", exchange.target.decode("latin-1"), "a path that begins with /")
-    exchange.host = parts[1]
+    exchange.host = host = parts[1]
+    # So it is in what is signed, and in what goes on: a signature for one host must not open another.
+    exchange.headers = [(low, name, host if low == b"host" else value) for low, name, value in exchange.headers]
     exchange.target = parts[2] if parts[2].startswith(b"/") else b"/" + parts[2]
     return None
 

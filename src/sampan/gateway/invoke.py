@@ -28,6 +28,7 @@ from sampan.model.errors import (
     MethodNotAllowed,
     NotSupported,
     PlatformFailed,
+    RouteMethodNotAllowed,
     SampanError,
     SignatureMismatch,
     StartFailed,
@@ -105,7 +106,7 @@ class Invoke:
         if not target.endpoint.served:  # not active yet; only who may call it is told why
             if not self._admit_caller(exchange, target) and endpoint.guard is not None:
                 await endpoint.guard.admit(exchange, target.path)
-            self._limits.admit(target.endpoint.route)
+            self._limits.check(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         session: str | None = None
@@ -171,13 +172,17 @@ class Invoke:
         return True
 
     def _preflight(self, exchange: Exchange, endpoint: Endpoint) -> bool:
-        """Whether it was a browser's question that is answered here; an answer of the function's gets our lines."""
+        """Whether it was a browser's question that is answered here; an answer of the function's gets our lines.
+
+        Raises: RouteMethodNotAllowed, of what came to a route only because it could have been such a question.
+        """
         exchange.cors = endpoint.cors or cors.ANYBODY
-        trigger = endpoint.trigger
-        if endpoint.cors is None or trigger is None or trigger.url_disabled:
-            return False
-        lines = endpoint.cors.preflight(exchange)
+        trigger, lines = endpoint.trigger, None
+        if endpoint.cors is not None and trigger is not None and not trigger.url_disabled:
+            lines = endpoint.cors.preflight(exchange)
         if lines is None:
+            if (way := endpoint.preflights_of) is not None:
+                raise RouteMethodNotAllowed("OPTIONS", way.methods, exchange.host.decode("latin-1"), way.path)
             return False
         exchange.answer(204, b"X-Fc-Request-Id: %b\r\n%b" % (exchange.request.encode(), lines), b"")
         return True
@@ -192,7 +197,7 @@ class Invoke:
     async def _event(self, exchange: Exchange, target: EventTarget) -> None:
         if not target.endpoint.served:
             await self._signed_body(exchange)
-            self._limits.admit(target.endpoint.route)
+            self._limits.check(target.endpoint.route)
         served = target.endpoint.pick()
         outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
         session: str | None = None

@@ -6,7 +6,7 @@ from sampan.model.errors import FunctionNotActive, InvocationDisabled, Throttled
 from sampan.settings import Gateway as Settings
 
 ACTIVE = "Active"
-_ACCOUNT = "account"
+_ACCOUNT = "*"  # no function is called so
 
 
 class Counted:
@@ -39,13 +39,18 @@ class Limits:
 
         Raises: InvocationDisabled, FunctionNotActive, Throttled.
         """
+        if route.disabled is not None or route.state != ACTIVE:
+            self.check(route)
+        if self._none and route.reserved_concurrency is None and route.rate is None:
+            return None
+        return self._count(route)
+
+    def check(self, route: FunctionRoute) -> None:
+        """Whether it may be called at all; nothing is counted. Raises: InvocationDisabled, FunctionNotActive."""
         if route.disabled is not None:
             raise InvocationDisabled(route.function, route.disabled)
         if route.state != ACTIVE:
             raise FunctionNotActive(route.function, route.state, route.reason)
-        if self._none and route.reserved_concurrency is None and route.rate is None:
-            return None
-        return self._count(route)
 
     def _count(self, route: FunctionRoute) -> Counted:
         function, reserved = route.function, route.reserved_concurrency

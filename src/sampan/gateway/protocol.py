@@ -119,7 +119,7 @@ class ClientConnection(asyncio.Protocol):
         """The exchange is over, one way or another: on to the next, or away."""
         self._current = self._task = None
         if self._holds:
-            self.release(Hold.UPSTREAM)
+            self.release(Hold.UPSTREAM | Hold.BODY)  # of a body, too, that came whole and that nobody wanted
         if self._transport.is_closing():
             return
         if not exchange.finished:

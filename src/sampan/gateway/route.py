@@ -21,7 +21,7 @@ from sampan.gateway.domains import Site, above
 from sampan.gateway.guards import Guard
 from sampan.link.messages import DomainChanged, FunctionRoute, RouteChanged, Routes, ServedVersion
 from sampan.model.access import AccessKey
-from sampan.model.domain import Domain
+from sampan.model.domain import Domain, PathRoute
 from sampan.model.errors import AliasNotFound, FunctionNotFound, RouteNotFound, VersionNotFound
 from sampan.model.names import LATEST, VERSION_ID
 from sampan.model.trigger import AuthType, HttpTrigger
@@ -56,6 +56,7 @@ class Endpoint:
     trigger: HttpTrigger | None
     guard: Guard | None = None  # of the trigger's auth type, where that is neither anonymous nor function
     cors: Policy | None = None
+    preflights_of: PathRoute | None = None  # a domain's route of other methods: only a browser's question is for it
 
     def pick(self) -> Served:
         """The version for this request; an alias with several is drawn by weight. Raises: VersionNotFound."""
@@ -111,7 +112,7 @@ class RouteTable:
         self._keys: dict[str, AccessKey] = {}
         self._sites: dict[str, Site] = {}  # by the domain's name
         self._site_hosts: dict[bytes, Site] = {}  # spellings, as `_hosts`
-        self._by_site: dict[tuple[str, str, str], Endpoint] = {}  # domain, function, qualifier
+        self._by_site: dict[tuple[str, str, bool], Endpoint] = {}  # domain, path of the route, a stray method
 
     def key(self, id_: str) -> AccessKey | None:
         return self._keys.get(id_)
@@ -165,7 +166,8 @@ class RouteTable:
             site = self._site_by_host(host) if self._sites else None
         if site is not None:
             way, seen = site.take(method, target, secure)
-            return HttpTarget(self._site_endpoint(site.domain, way.function, way.qualifier), b"", seen)
+            stray = method == b"OPTIONS" and bool(way.methods) and method not in way.methods
+            return HttpTarget(self._site_endpoint(site.domain, way.route, stray), b"", seen)
         path, _, query = target.partition(b"?")
         if path.startswith(_BY_PATH):
             return self._by_path(path, query)
@@ -218,12 +220,16 @@ class RouteTable:
             raise AliasNotFound(function, qualifier)
         return endpoint
 
-    def _site_endpoint(self, domain: Domain, function: str, qualifier: str) -> Endpoint:
-        """An endpoint as it is reached through a domain. Raises: as `_endpoint`."""
-        key = domain.name, function, qualifier
+    def _site_endpoint(self, domain: Domain, way: PathRoute, stray: bool) -> Endpoint:
+        """An endpoint as it is reached through a domain. Raises: as `_endpoint`.
+
+        stray: the route does not take the method, but the domain may answer it as a browser's question.
+        """
+        key = domain.name, way.path, stray
         found = self._by_site.get(key)
         if found is None:
-            found = self._by_site[key] = under(domain, self._endpoint(function, qualifier))
+            found = under(domain, self._endpoint(way.function, way.qualifier))
+            found = self._by_site[key] = replace(found, preflights_of=way) if stray else found
         return found
 
     def _endpoints_of(self, route: FunctionRoute) -> dict[str, Endpoint]:

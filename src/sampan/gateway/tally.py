@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Protocol
 
 MOST = 64  # gateway processes, as the setting allows
 _NS = 1_000_000_000
+_NAME = 32  # characters of a file's name
 _TIME = struct.Struct("=q")  # monotonic ns, the machine's own clock: all processes read the same
 _COUNTS = struct.Struct(f"={MOST}I")
 
@@ -49,6 +51,7 @@ def spent(used_up_to: int, now: int, rate: float) -> tuple[int, float]:
     """The generic cell rate algorithm (ITU-T I.371), times in ns: (used up to, seconds to wait). Pure."""
     interval = int(_NS / rate)
     tolerance = max(0, _NS - interval)
+    used_up_to = min(used_up_to, now + max(_NS, interval))  # more is of a lower rate, or of before a reboot
     begin = max(used_up_to, now)
     if begin - now > tolerance:
         return used_up_to, (begin - now - tolerance) / _NS
@@ -81,14 +84,15 @@ class Alone:
 class Shared:
     """Of one of several gateways."""
 
-    def __init__(self, file: Path, place: int) -> None:
-        """place: of this gateway among all, from 0. Raises: OSError."""
+    def __init__(self, file: Path, place: int, places: int = MOST) -> None:
+        """place: of this gateway among all, from 0.  places: how many there are.  Raises: OSError."""
         self._place = place
         self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         os.ftruncate(self._fd, _TIME.size + _COUNTS.size)
         self._memory = mmap.mmap(self._fd, _TIME.size + _COUNTS.size)
         with _Locked(self._fd):
-            self._count(self._counts()[place] * -1)
+            for dead in (place, *range(places, MOST)):
+                self._memory[_at(dead) : _at(dead) + 4] = bytes(4)
 
     def enter(self, limit: int) -> bool:
         with _Locked(self._fd):
@@ -119,9 +123,14 @@ class Shared:
         return _COUNTS.unpack_from(self._memory, _TIME.size)
 
     def _count(self, change: int) -> None:
-        at = _TIME.size + 4 * self._place
-        now = int.from_bytes(self._memory[at : at + 4], "little")
-        self._memory[at : at + 4] = (now + change).to_bytes(4, "little")
+        at = _at(self._place)
+        now = int.from_bytes(self._memory[at : at + 4], sys.byteorder)
+        counted = max(0, now + change)  # a successor that came before our end has begun anew
+        self._memory[at : at + 4] = counted.to_bytes(4, sys.byteorder)
+
+
+def _at(place: int) -> int:
+    return _TIME.size + 4 * place
 
 
 class _Locked:
@@ -143,13 +152,22 @@ def alone() -> Tallies:
     return _kept(lambda _: Alone())
 
 
-def shared(directory: Path, place: int) -> Tallies:
-    """place: of this gateway among those that share `directory`. A file that cannot be had is done without."""
+def shared(directory: Path, place: int, places: int = MOST) -> Tallies:
+    """place: of this gateway among the `places` that share `directory`. A file that cannot be had is done without.
+
+    What a predecessor had counted is forgotten now: others must not wait until a request of that quota comes here.
+    """
 
     def open_file(quota: str) -> Tally:
         with suppress(OSError):
-            return Shared(directory / hashlib.sha256(quota.encode()).hexdigest()[:32], place)
+            return Shared(directory / hashlib.sha256(quota.encode()).hexdigest()[:_NAME], place, places)
         return Alone()
+
+    with suppress(OSError):
+        for file in directory.iterdir():
+            if len(file.name) == _NAME:
+                with suppress(OSError):
+                    Shared(file, place, places).close()
 
     return _kept(open_file)
 

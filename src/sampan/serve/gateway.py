@@ -30,7 +30,8 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         tallies = None
         if settings.gateway.processes > 1:
-            tallies = tally.shared(layout.gateway_run, int(name.rpartition("-")[2]) - 1)
+            place = int(name.rpartition("-")[2]) - 1
+            tallies = tally.shared(layout.gateway_run, place, settings.gateway.processes)
         gateway = Gateway(
             settings.gateway,
             layout.link_socket,
