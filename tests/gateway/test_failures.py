@@ -8,6 +8,7 @@ import pytest
 from sampan.link.messages import GiveBack, Gone, Hello, Lost, Refuse, Revoke, Want
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.invocation import Outcome
+from sampan.model.names import VersionKey
 from tests.gateway.conftest import MakeStage
 from tests.gateway.stage import PATIENCE, Request, read_body, reply
 
@@ -325,6 +326,30 @@ async def test_wants_are_said_again_to_a_control_that_restarted(stage: MakeStage
     s.on_want = lambda want: s.grant(want.version, function) and None
     await s.start_control()
     assert (await client.answer()).status == 200
+
+
+async def test_what_is_given_back_before_a_new_control_listens_is_said_once_it_does(stage: MakeStage) -> None:
+    s = await stage()
+    play = Stuck()
+    await s.serve(play)
+    client = await s.client()
+    client.request("GET", "/")
+    await within(play.entered)
+    instance = s.gateway.leases.held()[0].instance
+    s.tell(Revoke(instance))
+    await s.until(lambda: s.gateway.leases._instances[instance].leaving)
+    s.stop_control()
+    await s.until(lambda: not s.gateway.control.connected)
+    s.heard.clear()
+    routes, s._all_routes = s._all_routes(), lambda: Refuse(VersionKey("none"))  # type: ignore[method-assign]
+    await s.start_control()
+    await s.until(lambda: bool(s.said(Hello)))
+    assert [lease.instance for lease in s.said(Hello)[0].leases] == [instance]
+    play.go.set()
+    assert (await client.answer()).body == b"late"
+    await s.until(lambda: not s.gateway.leases._instances)
+    s.tell(routes)
+    await s.until(lambda: [given.instance for given in s.said(GiveBack)] == [instance])
 
 
 async def test_log_lines_frame_each_request(stage: MakeStage, tmp_path: Path) -> None:
