@@ -10,7 +10,7 @@ from sampan.model.errors import Failure, FailureKind
 from sampan.model.invocation import Outcome
 from sampan.model.names import VersionKey
 from tests.gateway.conftest import MakeStage
-from tests.gateway.stage import PATIENCE, Request, read_body, reply
+from tests.gateway.stage import PATIENCE, Request, echo, read_body, reply
 
 R, W = asyncio.StreamReader, asyncio.StreamWriter
 
@@ -503,3 +503,16 @@ async def test_nothing_of_an_answer_that_cannot_be_one_reaches_the_caller(stage:
     client = await s.client()
     client.request("GET", "/")
     assert (await client.answer()).status == 502
+
+
+async def test_a_body_that_went_wrong_before_the_api_was_reached_is_refused_at_once(stage: MakeStage) -> None:
+    s = await stage()
+    await s.api(echo)
+    client = await s.client()
+    await client.call("GET", "/healthz")
+    connection = next(iter(s.gateway._connections))
+    head = b"POST /2023-03-30/functions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.data_received(head)  # type: ignore[attr-defined]
+    await asyncio.sleep(0)  # on its way to the API
+    connection.data_received(b"no chunk\r\n")  # type: ignore[attr-defined]
+    assert (await client.answer()).status == 400
