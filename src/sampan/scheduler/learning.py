@@ -58,6 +58,8 @@ def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
             _find(cluster, event, now)
         case Settled():
             cluster.settled = True
+            claims, cluster.claims = cluster.claims, {}  # of instances that ended while nobody looked
+            return [Forget(gateway, id_, None) for id_, holders in claims.items() for gateway in holders]
         case Tick():
             pass
         case _:
