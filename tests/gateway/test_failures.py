@@ -8,8 +8,9 @@ import pytest
 from sampan.link.messages import GiveBack, Gone, Hello, Lost, Refuse, Revoke, Want
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.invocation import Outcome
+from sampan.model.names import VersionKey
 from tests.gateway.conftest import MakeStage
-from tests.gateway.stage import PATIENCE, Request, read_body, reply
+from tests.gateway.stage import PATIENCE, Request, echo, read_body, reply
 
 R, W = asyncio.StreamReader, asyncio.StreamWriter
 
@@ -327,6 +328,30 @@ async def test_wants_are_said_again_to_a_control_that_restarted(stage: MakeStage
     assert (await client.answer()).status == 200
 
 
+async def test_what_is_given_back_before_a_new_control_listens_is_said_once_it_does(stage: MakeStage) -> None:
+    s = await stage()
+    play = Stuck()
+    await s.serve(play)
+    client = await s.client()
+    client.request("GET", "/")
+    await within(play.entered)
+    instance = s.gateway.leases.held()[0].instance
+    s.tell(Revoke(instance))
+    await s.until(lambda: s.gateway.leases._instances[instance].leaving)
+    s.stop_control()
+    await s.until(lambda: not s.gateway.control.connected)
+    s.heard.clear()
+    routes, s._all_routes = s._all_routes(), lambda: Refuse(VersionKey("none"))  # type: ignore[method-assign]
+    await s.start_control()
+    await s.until(lambda: bool(s.said(Hello)))
+    assert [lease.instance for lease in s.said(Hello)[0].leases] == [instance]
+    play.go.set()
+    assert (await client.answer()).body == b"late"
+    await s.until(lambda: not s.gateway.leases._instances)
+    s.tell(routes)
+    await s.until(lambda: [given.instance for given in s.said(GiveBack)] == [instance])
+
+
 async def test_log_lines_frame_each_request(stage: MakeStage, tmp_path: Path) -> None:
     s = await stage()
     log = tmp_path / "stdout"
@@ -478,3 +503,16 @@ async def test_nothing_of_an_answer_that_cannot_be_one_reaches_the_caller(stage:
     client = await s.client()
     client.request("GET", "/")
     assert (await client.answer()).status == 502
+
+
+async def test_a_body_that_went_wrong_before_the_api_was_reached_is_refused_at_once(stage: MakeStage) -> None:
+    s = await stage()
+    await s.api(echo)
+    client = await s.client()
+    await client.call("GET", "/healthz")
+    connection = next(iter(s.gateway._connections))
+    head = b"POST /2023-03-30/functions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.data_received(head)  # type: ignore[attr-defined]
+    await asyncio.sleep(0)  # on its way to the API
+    connection.data_received(b"no chunk\r\n")  # type: ignore[attr-defined]
+    assert (await client.answer()).status == 400

@@ -29,6 +29,7 @@ def test_a_head_is_read_once_and_shared() -> None:
     [
         b"Transfer-Encoding: chunked", b"Upgrade: websocket", b"Expect: 100-continue", b"TE: trailers",
         b"Trailer: X-Sum", b"Connection: close", b"Connection: keep-alive, X-Fc-Mine", b"HTTP2-Settings: AA",
+        b"Proxy-Connection: close",
         b"Content-Length: 1\r\nContent-Length: 1", b"Content-Length: +1", b"Content-Length: 0x1",
         b"Content-Length: 1234567890123456789", b"No colon", b"Space : x", b" Folded: x", b"\tx", b"", b": x",
         b"X:", b"Content-Length: ",

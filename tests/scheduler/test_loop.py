@@ -13,7 +13,7 @@ from sampan.engine.fake import FakeEngine
 from sampan.link.messages import Down, Gone, Grant, Refuse
 from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import InstanceState
-from sampan.model.names import VersionKey
+from sampan.model.names import InstanceId, VersionKey
 from sampan.scheduler.events import GivenBack, Joined, Planned, Target, Wanted
 from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
@@ -198,3 +198,33 @@ async def test_a_version_that_is_larger_than_the_machine_is_refused() -> None:
             it.scheduler.check_size(WEB)
         assert raised.value.failure.kind is FailureKind.NO_ROOM
         assert "512 MB" in raised.value.failure.message
+
+
+class Clumsy(FakeEngine):
+    """An engine that cannot freeze for a while."""
+
+    failing = 0
+
+    async def freeze(self, sandbox: InstanceId, on: bool = True) -> None:
+        if on and self.failing:
+            self.failing -= 1
+            raise StartFailed(Failure(FailureKind.ENGINE_FAILED, "the engine is away"))
+        await super().freeze(sandbox, on)
+
+
+@pytest.mark.parametrize(("failing", "after"), [(3, [InstanceState.FROZEN]), (10**6, [])])
+async def test_what_cannot_be_frozen_is_not_left_on_its_way(failing: int, after: list[InstanceState]) -> None:
+    engine = Clumsy()
+    engine.failing = failing
+    async with world(engine) as it:
+        it.want(1)
+        await it.until(lambda: it.told)
+        it.want(0)
+        grant = it.told[0]
+        assert isinstance(grant, Grant)
+        it.scheduler.post(GivenBack("g", grant.instance))
+        await asyncio.sleep(30.0)
+        assert it.states() == after
+        it.want(1)
+        await it.until(lambda: len(it.told) == 2)
+        assert isinstance(it.told[1], Grant)

@@ -79,7 +79,7 @@ class Control:
             except OSError:
                 await asyncio.sleep(RETRY)
                 continue
-            self._channel.send(Hello(self._name, os.getpid(), leases.held()))
+            self._channel.send(Hello(self._name, os.getpid(), leases.hello()))
             await self._lost.wait()
             await asyncio.sleep(RETRY)
 
@@ -121,7 +121,7 @@ class Control:
         if self._batch is not None:
             self._batch.cancel()
             self._batch = None
-        if self._joined and self._records:
+        if self._joined and self._records and self._channel is not None and self._channel.open:
             self.send(Records(tuple(self._records)))
             self._records.clear()
 

@@ -98,6 +98,9 @@ class Forward:
         try:
             while True:
                 connection = self._api.take(idempotent, self._loop.time()) or await self._api.connect()
+                if exchange.refusal is not None:  # its body went wrong meanwhile
+                    self._api.drop(connection)
+                    raise exchange.refusal
                 call = Relay(exchange, connection, API_TIMEOUT, API_TIMEOUT, self._deadlines, None)
                 whole = self._upload(exchange, connection, call, b"".join(parts), exchange.method)
                 try:

@@ -18,7 +18,9 @@ _LONGEST_LINE = 512  # bytes of a line that is remembered
 _HEADS = 1024
 _LONGEST_HEAD = 2048
 _SECRET = frozenset((b"authorization", b"cookie", b"set-cookie", b"proxy-authorization", b"x-acs-security-token"))
-_UNUSUAL = frozenset((b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings"))
+_UNUSUAL = frozenset(
+    (b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings", b"proxy-connection")
+)
 _LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)[ \t]*"
 )

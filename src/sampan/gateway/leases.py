@@ -108,7 +108,7 @@ class Leases:
         self._waiting: dict[str, int] = {}  # function → waiters
         self._delays: dict[VersionKey, float] = {}
         self._to_say: set[VersionKey] = set()
-        self._unsaid: list[Lost] = []  # while control was away
+        self._unsaid: list[Lost | GiveBack] = []  # while control was away
         self.on_vanished: Callable[[InstanceId], None] = lambda instance: None
 
     # ── for exchanges ──
@@ -280,10 +280,15 @@ class Leases:
         """Also those that drain: requests are in them, so nobody may freeze or end them yet."""
         return tuple(instance.grant for instance in self._instances.values() if not instance.lost)
 
+    def hello(self) -> tuple[Grant, ...]:
+        """As `held`, for control to hear: what was given back before is not among them, and need not be said."""
+        self._unsaid = [message for message in self._unsaid if type(message) is Lost]
+        return self.held()
+
     def reconnected(self) -> None:
         """Control is there (again) and knows which leases are held: say what it cannot know yet."""
-        for lost in self._unsaid:
-            self._send(lost)
+        for message in self._unsaid:
+            self._send(message)
         self._unsaid.clear()
         for key, pool in self._pools.items():
             pool.seen, pool.told = 0, (0, 0, ())
@@ -363,7 +368,11 @@ class Leases:
         instance.upstream.close()
         instance.frames.close()
         if not instance.lost:
-            self._send(GiveBack(instance.grant.instance, instance.last_used))
+            back = GiveBack(instance.grant.instance, instance.last_used)
+            if self._connected():
+                self._send(back)
+            else:
+                self._unsaid.append(back)
 
     def _rest(self, instance: Instance) -> None:
         """It is idle: give it back when it has been so for its freeze delay. One timer serves many rests."""

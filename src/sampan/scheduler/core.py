@@ -20,6 +20,9 @@ from sampan.scheduler.state import COMING, SPARE, Cluster, Fleet, Instance, Phas
 TURN = 0.1
 """Seconds that a gateway waits for an instance of another one that has no other; a tick of the shell's."""
 
+DRAIN = 1.0
+"""Seconds in which an instance that was asked for should come back; then another one is asked for, too."""
+
 
 def step(cluster: Cluster, event: Event, now: float) -> list[Decision]:
     """What to do about `event`. `now`: monotonic seconds."""
@@ -110,7 +113,7 @@ def _blocked(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision] | Non
     own = cluster.functions.get(fleet.version.function)
     most = limits.max_instances if own is None else min(own, limits.max_instances)
     if cluster.of_function(fleet.version.function) >= most:
-        return _rebalance(fleet, now)
+        return _other_version(cluster, fleet, now) or _rebalance(fleet, now)
     if any(i.phase is Phase.CREATED for i in fleet.instances.values()):
         return None  # its memory is committed already
     memory, cpu = cluster.committed()
@@ -137,6 +140,21 @@ def _may_come_free(cluster: Cluster, fleet: Fleet, now: float) -> bool:
     return fits and leased and now - fleet.oldest() < limits.lease_rest
 
 
+def _other_version(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision]:
+    """At the instance limit of a function: what is idle of its other versions makes room, the longest unused."""
+    idle = [
+        (other, instance)
+        for other in cluster.fleets.values()
+        if other is not fleet and other.version.function == fleet.version.function and other.live > other.floor
+        for instance in other.instances.values()
+        if instance.idle and not other.need()
+    ]
+    if not idle:
+        return []
+    other, instance = min(idle, key=lambda pair: pair[1].last_used)
+    return [stop(other, instance, "room for another version", now)]
+
+
 def _rebalance(fleet: Fleet, now: float) -> list[Decision]:
     """At the instance limit: a gateway that has nothing may get an instance of a gateway that has several.
 
@@ -144,10 +162,11 @@ def _rebalance(fleet: Fleet, now: float) -> list[Decision]:
     """
     holders: dict[str, list[Instance]] = {}
     for instance in fleet.instances.values():
-        for gateway in instance.leases:
+        for gateway in instance.leases.keys() - instance.revoked:
             holders.setdefault(gateway, []).append(instance)
     poor = [w.since for g, w in fleet.wants.items() if w.need and g not in holders]
-    if not poor or any(i.revoked for i in fleet.instances.values()):
+    asked = sum(bool(i.revoked) and not i.unfit for i in fleet.instances.values())
+    if not poor or now - min(poor) < asked * DRAIN:
         return []
     gateway, held = max(holders.items(), key=lambda item: len(item[1]), default=("", []))
     if len(held) < (1 if now - min(poor) >= TURN else 2):

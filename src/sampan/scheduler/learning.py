@@ -4,7 +4,7 @@ from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId
 from sampan.scheduler import binding, scaling
-from sampan.scheduler.decisions import Decision, Forget, Refuse
+from sampan.scheduler.decisions import Decision, Forget, Refuse, Thaw
 from sampan.scheduler.ending import discard, refuse
 from sampan.scheduler.events import (
     Bound,
@@ -46,7 +46,7 @@ def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
             if count:
                 warm.retry_at = now  # somebody asks on purpose: try at once
         case Joined(gateway, leases):
-            return _join(cluster, gateway, leases) + binding.introduce(cluster, gateway)
+            return _join(cluster, gateway, leases, now) + binding.introduce(cluster, gateway)
         case Left(gateway):
             _leave(cluster, gateway, now)
         case Wanted():
@@ -59,6 +59,8 @@ def learn(cluster: Cluster, event: Event, now: float) -> list[Decision]:
             _find(cluster, event, now)
         case Settled():
             cluster.settled = True
+            claims, cluster.claims = cluster.claims, {}  # of instances that ended while nobody looked
+            return [Forget(gateway, id_, None) for id_, holders in claims.items() for gateway in holders]
         case Bound():
             return binding.bind(cluster, event, now)
         case Tick():
@@ -95,6 +97,9 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
         case Failed():
             return _failed(cluster, fleet, instance, event, now)
         case Frozen():
+            if instance.phase is Phase.FREEZING and instance.leases:  # its gateway came back meanwhile
+                instance.enter(Phase.THAWING, now)
+                return [Thaw(instance.id)]
             if instance.phase is Phase.FREEZING:
                 instance.enter(Phase.FROZEN, now)
         case Thawed():
@@ -137,7 +142,7 @@ def _plan(cluster: Cluster, plan: Planned, now: float) -> None:
         fleet.version, fleet.minimum, fleet.retired = target.version, target.minimum, False
 
 
-def _join(cluster: Cluster, gateway: str, leases: dict[InstanceId, int]) -> list[Decision]:
+def _join(cluster: Cluster, gateway: str, leases: dict[InstanceId, int], now: float) -> list[Decision]:
     cluster.gateways.add(gateway)
     decisions: list[Decision] = []
     for id_, slots in leases.items():
@@ -146,6 +151,9 @@ def _join(cluster: Cluster, gateway: str, leases: dict[InstanceId, int]) -> list
             cluster.claims.setdefault(id_, {})[gateway] = slots
         elif known is not None and known[1].phase in LIVE and _fits(known[0], known[1], gateway, slots):
             known[1].leases[gateway] = slots
+            if known[1].phase is Phase.FROZEN:  # as soon as it was thought to be idle
+                known[1].enter(Phase.THAWING, now)
+                decisions.append(Thaw(id_))
         else:
             decisions.append(Forget(gateway, id_, None))
     return decisions

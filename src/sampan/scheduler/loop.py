@@ -46,6 +46,7 @@ from sampan.scheduler.events import (
     Started,
     Thawed,
     Tick,
+    Unhealthy,
     Warmed,
 )
 from sampan.scheduler.health import Health
@@ -58,6 +59,7 @@ from sampan.telemetry.logs import Log
 
 TICK = 0.1  # seconds; only idleness and back-off are noticed by it, requests never wait for one
 ROOM = 10.0  # seconds in which a start that was asked for ahead of traffic must have found room
+FREEZE = 10.0  # seconds in which an instance must have been frozen, else it is ended; mostly a few ms
 DOUBT = 0.25  # seconds in which the engine hears that a program ended whose connection broke; mostly a few ms
 
 log = Log("scheduler")
@@ -275,9 +277,21 @@ class Scheduler:
         self.post(Failed(id_, failure))
 
     async def _freeze(self, id_: InstanceId) -> None:
-        with suppress(StartFailed):
-            await self._engine.freeze(id_)
-            self.post(Frozen(id_))
+        """Tried for as long as an engine takes to come back; nobody can use what is stuck on its way."""
+        why, until = "", self._clock() + FREEZE
+        while self._clock() < until:
+            known = self.cluster.instance(id_)
+            if known is None or known[1].phase is not Phase.FREEZING:
+                return
+            try:
+                await self._engine.freeze(id_)
+            except StartFailed as error:
+                why = error.failure.message
+                await asyncio.sleep(TICK)
+            else:
+                self.post(Frozen(id_))
+                return
+        self.post(Unhealthy(id_, f"it could not be frozen: {why}"))
 
     async def _thaw(self, id_: InstanceId) -> None:
         """Somebody's request waits in it, so while the engine is away it is asked again."""
