@@ -281,5 +281,5 @@ def under(domain: Domain, endpoint: Endpoint) -> Endpoint:
         endpoint = replace(endpoint, cors=cors.prepare(domain.cors, METHODS))
     if domain.auth is not AuthType.ANONYMOUS and endpoint.trigger is not None:
         trigger = msgspec.structs.replace(endpoint.trigger, auth=domain.auth)
-        endpoint = replace(endpoint, trigger=trigger, guard=guards.prepare(domain.auth, domain.check))
+        endpoint = replace(endpoint, trigger=trigger, guard=guards.prepare(domain.auth, domain.check, True))
     return endpoint
