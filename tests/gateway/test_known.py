@@ -42,7 +42,13 @@ def test_what_is_unusual_is_the_parser_s(line: bytes) -> None:
             assert heads.read(lines) is None
 
 
-@pytest.mark.parametrize("name", [b"Authorization", b"Cookie", b"Proxy-Authorization", b"X-Acs-Security-Token"])
+NAMES = [
+    b"Authorization", b"Cookie", b"Proxy-Authorization", b"X-Acs-Security-Token", b"X-Api-Key", b"X-Auth", b"X-JWT",
+    b"X-Session-Id", b"Set-Cookie", b"X-Csrf-Token",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_secret_is_remembered(name: bytes) -> None:
     heads = request_heads(TAKES)
     assert heads.read(HOST + b"\r\n" + name + b": s3cret") is not None

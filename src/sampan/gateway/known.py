@@ -17,7 +17,7 @@ _LINES = 4096  # lines remembered per direction; then the table is begun anew
 _LONGEST_LINE = 512  # bytes of a line that is remembered
 _HEADS = 1024
 _LONGEST_HEAD = 2048
-_SECRET = frozenset((b"authorization", b"cookie", b"set-cookie", b"proxy-authorization", b"x-acs-security-token"))
+_SECRET = re.compile(rb"auth|cookie|token|secret|passw|credential|session|signature|jwt|key").search  # in a name
 _UNUSUAL = frozenset(
     (b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings", b"proxy-connection")
 )
@@ -103,7 +103,7 @@ class Heads(Generic[Take]):
             length = int(value)
         passed = b"%b: %b\r\n" % (name, value) if self._passes(lower) else b""
         take = None if lower == b"connection" else self._takes.get(lower)
-        line = _Line((lower, name, value), passed, take, length, lower in _SECRET)
+        line = _Line((lower, name, value), passed, take, length, _SECRET(lower) is not None)
         if len(raw) <= _LONGEST_LINE and not line.secret:
             if len(self._lines) >= _LINES:
                 self._lines.clear()
