@@ -172,6 +172,7 @@ async def test_a_ping_for_each_frame_of_data_is_no_flood(stage: MakeStage) -> No
         ([*GET, ("big", "x" * 9000)], 400),
         ([*GET[:1], (":path", "/" + "x" * 5000), *GET[2:]], 400),
         ([*GET[:1], (":path", "/a b"), *GET[2:]], 400),
+        ([*GET[:1], (":path", "/a#b"), *GET[2:]], 400),
         ([*GET[:1], (":path", "nothing"), *GET[2:]], 400),
         ([*GET[:1], (":path", "*"), *GET[2:]], 400),
         ([(":method", "G ET"), *GET[1:]], 400),
