@@ -62,10 +62,12 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(3 * known._LINES):
         assert heads.read(b"%b\r\nX-Number: %d" % (HOST, number)) is not None
     assert heads.read(HOST + b"\r\nX-Long: " + b"x" * known._LONGEST_HEAD) is not None
+    assert heads.read(HOST + b"\r\nA:b" * 300) is not None
     assert len(heads._heads) <= known._HEADS
     assert len(heads._lines) <= known._LINES
     assert max(map(len, heads._lines)) <= known._LONGEST_LINE
     assert max(map(len, heads._heads)) <= known._LONGEST_HEAD
+    assert max(len(head.headers) for head in heads._heads.values()) <= known._MOST_LINES
 
 
 @given(st.binary(max_size=60))

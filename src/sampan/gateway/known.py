@@ -17,6 +17,7 @@ _LINES = 4096  # lines remembered per direction; then the table is begun anew
 _LONGEST_LINE = 512  # bytes of a line that is remembered
 _HEADS = 1024
 _LONGEST_HEAD = 2048
+_MOST_LINES = 48  # of a head that is remembered; a line takes some 300 bytes, however short it is
 _SECRET = re.compile(rb"auth|cookie|token|secret|passw|credential|session|signature|jwt|key").search  # in a name
 _UNUSUAL = frozenset(
     (b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings", b"proxy-connection")
@@ -82,7 +83,8 @@ class Heads(Generic[Take]):
             tuple([(line.take, line.header[2]) for line in found if line.take is not None]),
             lengths[0] if lengths else -1,
         )
-        if len(lines) <= _LONGEST_HEAD and not any(line.secret for line in found):
+        small = len(lines) <= _LONGEST_HEAD and len(found) <= _MOST_LINES
+        if small and not any(line.secret for line in found):
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[lines] = head
