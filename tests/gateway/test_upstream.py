@@ -1,6 +1,7 @@
 """Connections to functions: which of them may carry another request."""
 
 import asyncio
+from typing import Any
 
 from tests.gateway.conftest import MakeStage
 from tests.gateway.stage import Request, reply
@@ -34,3 +35,21 @@ async def test_a_connection_whose_function_left_a_body_unread_carries_nothing_el
     assert (await client.answer()).body == b"POST"
     assert (await client.call("GET", "/next")).body == b"GET"
     assert function.connections == 2
+
+
+async def test_an_answer_that_comes_with_a_failure_does_not_begin(stage: MakeStage) -> None:
+    async def silent(request: Request, reader: R, writer: W) -> None:
+        await reader.read()
+
+    s = await stage()
+    await s.serve(silent)
+    client = await s.client()
+    client.send("POST / HTTP/1.1\r\nHost: web.localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    instance = next(iter(s.gateway.leases._instances.values()))
+    await s.until(lambda: bool(instance.upstream._all))
+    [connection] = instance.upstream._all
+    front: Any = next(iter(s.gateway._connections))
+    await s.until(lambda: front._current.running is not None)
+    front.data_received(b"no chunk\r\n")  # both in one turn of the loop
+    connection.data_received(reply(b"too late"))
+    assert (await client.answer()).status == 400

@@ -113,6 +113,10 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"0\r\n\r\n")
         self._upload_open = False
 
+    def forsake(self) -> None:
+        """The request has failed: an answer that comes now would begin what is to be refused."""
+        self._receiver = None
+
     def abort(self) -> None:
         self._receiver = None
         self.transport.abort()
