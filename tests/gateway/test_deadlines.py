@@ -66,3 +66,17 @@ async def test_nothing_is_looked_at_while_there_is_nothing() -> None:
     deadlines.set(item, 0.1)
     await asyncio.sleep(1)
     assert len(item.struck) == 2
+
+
+async def test_an_end_that_goes_wrong_is_not_the_last() -> None:
+    deadlines, item = Deadlines(), Item()
+
+    class Wrong(Item):
+        def time_up(self) -> None:
+            raise ValueError
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    deadlines.set(Wrong(), 1.0)
+    deadlines.set(item, 1.0)
+    await asyncio.sleep(5)
+    assert len(item.struck) == 1

@@ -321,6 +321,21 @@ async def test_a_function_is_called_through_a_domain(stage: MakeStage) -> None:
     assert len(function.requests) == 1
 
 
+async def test_a_domain_that_cannot_be_read_closes_itself_alone(stage: MakeStage) -> None:
+    s = await stage()
+    function = await s.serve()
+    for rule in (Rewrite("regex", "(", "/"), Rewrite("of the future", "/", "/")):
+        broken = domain(PathRoute("/*", "web", "LATEST", (), (rule,)), name="x.a.com")
+        s.domains = [broken, domain("/*", name="*.a.com")]
+        s.tell(s._all_routes())
+        s.tell(DomainChanged("y.a.com", msgspec.structs.replace(broken, name="y.a.com")))
+        await s.until(lambda: s.gateway.routes.domain("y.a.com") is not None)
+        assert [(await s.call(host=f"{one}.a.com")).status for one in "xyz"] == [404, 404, 200]
+        s.gateway.routes.change_domain(DomainChanged("y.a.com", None))
+    assert len(function.requests) == 2
+    assert s.gateway.control.connected
+
+
 async def test_a_route_s_methods_bound_what_is_no_preflight_after_all(stage: MakeStage) -> None:
     s = await stage()
     function = await s.serve()

@@ -516,3 +516,28 @@ async def test_a_body_that_went_wrong_before_the_api_was_reached_is_refused_at_o
     await asyncio.sleep(0)  # on its way to the API
     connection.data_received(b"no chunk\r\n")  # type: ignore[attr-defined]
     assert (await client.answer()).status == 400
+
+
+async def test_a_connection_that_cannot_be_ended_keeps_no_other_from_its_end(stage: MakeStage) -> None:
+    class Broken:
+        deadline = 0.0
+
+        def __init__(self) -> None:
+            self.cancelled = 0
+
+        def drain(self) -> None:
+            return
+
+        def cancel(self) -> None:
+            self.cancelled += 1
+
+        def expire(self) -> None:
+            raise ValueError("broken")
+
+    s = await stage(header_timeout=0.4)
+    broken = Broken()
+    s.gateway.joined(broken)
+    await s.until(lambda: broken.cancelled > 1)
+    client = await s.client()
+    assert await client.closed() == b""
+    s.gateway.left(broken)

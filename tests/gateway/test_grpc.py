@@ -8,13 +8,17 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import StreamEnded
 
 from sampan.gateway.certificates import Certificates
+from sampan.gateway.upstream_http2 import Http2Upstream
 from sampan.model.invocation import Outcome
 from sampan.model.trigger import AuthType
 from tests.gateway.authority import Authority
 from tests.gateway.conftest import MakeStage
-from tests.gateway.stage import PATIENCE, Stage
+from tests.gateway.stage import PATIENCE, Request, Stage
 
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
 Context = Any  # `grpc.aio.ServicerContext`, which is generic for type checkers only
@@ -383,3 +387,30 @@ async def test_a_draining_gateway_finishes_calls_and_takes_no_more(play: MakePla
     assert await call.code() is grpc.StatusCode.OK
     async with asyncio.timeout(PATIENCE):
         await stopping
+
+
+@pytest.mark.parametrize("status", [b"2x0", b"99", b"2000"])
+async def test_a_status_that_is_none_fails_its_call_alone(stage: MakeStage, status: bytes) -> None:
+    s = await stage()
+
+    async def play(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        machine = H2Connection(H2Configuration(False, validate_outbound_headers=False))
+        machine.initiate_connection()
+        data = f"{request.line}\r\n\r\n".encode()
+        while data:
+            for event in machine.receive_data(data):
+                if isinstance(event, StreamEnded):
+                    told = [(b":status", status), (b"content-type", b"application/grpc"), (b"grpc-status", b"0")]
+                    machine.send_headers(event.stream_id, told, end_stream=True)
+            writer.write(machine.data_to_send())
+            data = await reader.read(1 << 16)
+
+    await s.serve(play, slots=5)
+    host, front = s.gateway.addresses[0]
+    options = [("grpc.default_authority", "web.localhost")]
+    async with grpc.aio.insecure_channel(f"{host}:{front}", options=options) as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match="a status that is none"):
+            await channel.unary_unary("/Echo/Unary")(b"", timeout=5)
+        link = await next(iter(s.gateway.leases._instances.values())).upstream.http2(Http2Upstream).link()
+        assert (link._calls, link.usable) == ({}, True)
+        assert s.gateway.leases.held()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sampan.gateway.guards import Closed, prepare
 from sampan.gateway.paths import Paths
 from sampan.link.messages import DomainChanged
-from sampan.model.domain import Domain, PathRoute
+from sampan.model.domain import Domain, PathRoute, Rewrite
 from sampan.model.invocation import Outcome
 from sampan.model.trigger import AuthType, Basic, Bearer, Check, ClaimPass, Jwt, TokenLookup
 from sampan.wire import signature
@@ -323,6 +323,23 @@ async def test_a_function_that_is_not_active_says_why_only_to_who_may_call_it(st
     )
     denied(await s.call(), "Authorization header is expected")
     assert b"no image" in (await s.call(authorization=f"Bearer {TOKEN}")).body
+
+
+async def test_a_domains_check_is_of_the_paths_it_is_asked_for_and_a_triggers_of_those_it_sees(
+    stage: MakeStage,
+) -> None:
+    s, function = await guarded(stage, jwt_check(paths=("/inner/*",), only_paths=True))
+    await s.route("open")
+    s.grant(next(iter(s.routes["open"].versions)).key, function)
+    rule = Rewrite("wildcard", "^/old/*", "/inner/$1")
+    ways = tuple(PathRoute(f"/old/{name}", name, "LATEST", (), (rule,)) for name in ("web", "open"))
+    check = jwt_check(paths=("/old/*",), only_paths=True)
+    for host, auth, own in (("a.example", AuthType.JWT, check), ("b.example", AuthType.ANONYMOUS, None)):
+        s.gateway.routes.change_domain(DomainChanged(host, Domain(host, ("HTTP",), ways, auth, own)))
+    for host, name, status in (("a", "open", 403), ("a", "web", 403), ("b", "open", 200), ("b", "web", 403)):
+        assert (await s.call("GET", f"/old/{name}", host=f"{host}.example")).status == status
+    told = await s.call("GET", "/old/open", host="a.example", authorization=bearing())
+    assert told.body == b"GET /inner/open "
 
 
 async def test_a_domains_own_check_counts_before_the_triggers(stage: MakeStage) -> None:

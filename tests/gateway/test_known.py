@@ -42,7 +42,13 @@ def test_what_is_unusual_is_the_parser_s(line: bytes) -> None:
             assert heads.read(lines) is None
 
 
-@pytest.mark.parametrize("name", [b"Authorization", b"Cookie", b"Proxy-Authorization", b"X-Acs-Security-Token"])
+NAMES = [
+    b"Authorization", b"Cookie", b"Proxy-Authorization", b"X-Acs-Security-Token", b"X-Api-Key", b"X-Auth", b"X-JWT",
+    b"X-Session-Id", b"Set-Cookie", b"X-Csrf-Token",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_secret_is_remembered(name: bytes) -> None:
     heads = request_heads(TAKES)
     assert heads.read(HOST + b"\r\n" + name + b": s3cret") is not None
@@ -56,10 +62,12 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(3 * known._LINES):
         assert heads.read(b"%b\r\nX-Number: %d" % (HOST, number)) is not None
     assert heads.read(HOST + b"\r\nX-Long: " + b"x" * known._LONGEST_HEAD) is not None
+    assert heads.read(HOST + b"\r\nA:b" * 300) is not None
     assert len(heads._heads) <= known._HEADS
     assert len(heads._lines) <= known._LINES
     assert max(map(len, heads._lines)) <= known._LONGEST_LINE
     assert max(map(len, heads._heads)) <= known._LONGEST_HEAD
+    assert max(len(head.headers) for head in heads._heads.values()) <= known._MOST_LINES
 
 
 @given(st.binary(max_size=60))

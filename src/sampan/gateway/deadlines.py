@@ -34,10 +34,12 @@ class Deadlines:
 
     def _look(self) -> None:
         now = self.loop.time()
-        for item in [item for item, due in self._due.items() if due <= now]:
-            if self._due.get(item, math.inf) <= now:  # else an earlier one's end has cleared or moved it
-                del self._due[item]
-                item.time_up()
-        self._looking = bool(self._due)
-        if self._looking:
-            self.loop.call_later(GRAIN, self._look)
+        try:
+            for item in [item for item, due in self._due.items() if due <= now]:
+                if self._due.get(item, math.inf) <= now:  # else an earlier one's end has cleared or moved it
+                    del self._due[item]
+                    item.time_up()
+        finally:  # an end that goes wrong must not be the last
+            self._looking = bool(self._due)
+            if self._looking:
+                self.loop.call_later(GRAIN, self._look)

@@ -3,9 +3,14 @@
 Made once when the domain changes. Source: triggers.md §3.
 """
 
+import msgspec
+
 from sampan.model.domain import Domain, PathRoute
 from sampan.model.errors import DomainRouteNotFound, ProtocolNotServed, RouteMethodNotAllowed
 from sampan.model.rewrite import Step, compiled, rewritten
+from sampan.telemetry.logs import Log
+
+log = Log("gateway")
 
 
 class Path:
@@ -60,6 +65,18 @@ class Site:
             if path.startswith(prefix):
                 return found
         return None
+
+
+def site_of(domain: Domain) -> Site:
+    """As told; one that this gateway cannot read (told by a control of another version) serves nothing.
+
+    Not left out: its name might be below a wildcard, whose rules are others.
+    """
+    try:
+        return Site(domain)
+    except Exception as error:
+        log.failure("a custom domain cannot be read; nothing is served there", error, domain=domain.name)
+        return Site(msgspec.structs.replace(domain, routes=()))
 
 
 def above(name: str) -> str:

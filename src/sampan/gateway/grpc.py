@@ -66,7 +66,10 @@ class GrpcCall:
         self.exchange.first_byte = time.time_ns()
         self._progress = self._loop.time()
         self._streaming = True
-        status = int(next(value for name, value in headers if name == b":status"))
+        status = _status(headers)
+        if status is None:
+            self.fail(BadResponse("the function answered with a status that is none"))
+            return
         told = _passed_on(headers)
         _, _, date = self._clock.line().rstrip(b"\r\n").partition(b": ")
         told += [(b"date", date), (b"x-fc-request-id", self.exchange.request.encode())]
@@ -140,6 +143,11 @@ async def carry(upstream: Http2Upstream, call: GrpcCall, head: bytes) -> GrpcCal
             done = call.done
             link.leave(lane, whole=done.done() and not done.cancelled() and done.exception() is None)
     return call
+
+
+def _status(headers: Headers) -> int | None:
+    told = next(value for name, value in headers if name == b":status")
+    return int(told) if len(told) == 3 and told.isdigit() and b"200" <= told < b"600" else None
 
 
 def _asked(head: bytes, exchange: Exchange) -> Headers:

@@ -30,19 +30,22 @@ class Guard(Protocol):
     async def admit(self, exchange: Exchange, path: bytes) -> bytes:
         """The path and query that the function is to see; headers may have been changed in `exchange`.
 
-        path: path and query as they came.  Raises: Denied.
+        path: path and query as they would be without us.  Raises: Denied.
         """
         ...
 
 
-def prepare(auth: AuthType, check: Check | None) -> Guard | None:
-    """The guard of an auth type; None where it asks for none of these checks."""
+def prepare(auth: AuthType, check: Check | None, of_domain: bool = False) -> Guard | None:
+    """The guard of an auth type; None where it asks for none of these checks.
+
+    of_domain: the paths it names are those that callers ask a domain for, before any rule rewrites them.
+    """
     if auth not in _GUARDED:
         return None
     try:
         match check:
             case Jwt() if auth is AuthType.JWT:
-                return TokenGuard(check)
+                return TokenGuard(check, of_domain)
             case Basic() if auth is AuthType.BASIC:
                 return PasswordGuard(check)
             case Bearer() if auth is AuthType.BEARER:
@@ -95,18 +98,19 @@ class PasswordGuard:
 class TokenGuard:
     """A JSON web token of somebody else's, and what of it the function is told."""
 
-    def __init__(self, check: Jwt) -> None:
+    def __init__(self, check: Jwt, of_domain: bool) -> None:
         self._keys = read_keys(msgspec.json.decode(check.jwks), "jwks")
         self._lookups = check.lookups
         self._missing = " and ".join(f"{one.place} {one.name}" for one in check.lookups)
-        self._paths = Paths(check.paths, check.only_paths)
+        self._paths, self._of_domain = Paths(check.paths, check.only_paths), of_domain
         self._headers = tuple(claim for claim in check.claims if claim.place == "header")
         self._query = tuple(claim for claim in check.claims if claim.place == "query")
         self._header_names = frozenset(_plain(claim.name.encode()) for claim in self._headers)
         self._query_names = frozenset(claim.name.lower().encode() for claim in self._query)
 
     async def admit(self, exchange: Exchange, path: bytes) -> bytes:
-        exempt = self._paths.exempt(path.partition(b"?")[0])
+        asked = exchange.target if self._of_domain else path
+        exempt = self._paths.exempt(asked.partition(b"?")[0])
         claims = {} if exempt else await self._claims(exchange, path)
         if self._headers:
             self._tell_headers(exchange, claims)

@@ -15,7 +15,7 @@ from sampan.settings import Gateway as Limits
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\Z")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*\Z")
-_TARGET = re.compile(rb"/[\x21-\x7e]*\Z")
+_TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*\Z")  # no fragment: RFC 9113 §8.3.1
 _HOST = re.compile(rb"[A-Za-z0-9\-._:\[\]%~]+\Z")
 _LENGTH = re.compile(rb"[0-9]{1,18}\Z")
 _SET_BY_HTTP2 = frozenset((b"host", b"transfer-encoding", b"connection", b"upgrade"))
@@ -72,7 +72,9 @@ def _fault(exchange: Exchange, size: int, limits: Limits) -> SampanError | None:
     if _METHOD.match(exchange.method) is None:
         return InvalidArgument("method", exchange.method.decode("latin-1"), "a name like GET")
     if _TARGET.match(exchange.target) is None:
-        return InvalidArgument("path", exchange.target.decode("latin-1"), "visible ASCII that begins with /")
+        return InvalidArgument(
+            "path", exchange.target.decode("latin-1"), "visible ASCII that begins with /, without a fragment"
+        )
     if _HOST.match(exchange.host) is None:
         return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
     if exchange.content_length and exchange.body is None:  # h2 looks at this only when there is DATA

@@ -17,7 +17,8 @@ _LINES = 4096  # lines remembered per direction; then the table is begun anew
 _LONGEST_LINE = 512  # bytes of a line that is remembered
 _HEADS = 1024
 _LONGEST_HEAD = 2048
-_SECRET = frozenset((b"authorization", b"cookie", b"set-cookie", b"proxy-authorization", b"x-acs-security-token"))
+_MOST_LINES = 48  # of a head that is remembered; a line takes some 300 bytes, however short it is
+_SECRET = re.compile(rb"auth|cookie|token|secret|passw|credential|session|signature|jwt|key").search  # in a name
 _UNUSUAL = frozenset(
     (b"transfer-encoding", b"upgrade", b"expect", b"te", b"trailer", b"http2-settings", b"proxy-connection")
 )
@@ -82,7 +83,8 @@ class Heads(Generic[Take]):
             tuple([(line.take, line.header[2]) for line in found if line.take is not None]),
             lengths[0] if lengths else -1,
         )
-        if len(lines) <= _LONGEST_HEAD and not any(line.secret for line in found):
+        small = len(lines) <= _LONGEST_HEAD and len(found) <= _MOST_LINES
+        if small and not any(line.secret for line in found):
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[lines] = head
@@ -103,7 +105,7 @@ class Heads(Generic[Take]):
             length = int(value)
         passed = b"%b: %b\r\n" % (name, value) if self._passes(lower) else b""
         take = None if lower == b"connection" else self._takes.get(lower)
-        line = _Line((lower, name, value), passed, take, length, lower in _SECRET)
+        line = _Line((lower, name, value), passed, take, length, _SECRET(lower) is not None)
         if len(raw) <= _LONGEST_LINE and not line.secret:
             if len(self._lines) >= _LINES:
                 self._lines.clear()

@@ -51,6 +51,7 @@ class Underway(ABC):
     def fail(self, error: SampanError) -> None:
         if not self.done.done():
             self.done.set_exception(error)
+            self.connection.forsake()
 
     def pause(self) -> None:
         """The client does not keep up."""

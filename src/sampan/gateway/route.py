@@ -17,7 +17,7 @@ import msgspec
 from sampan.gateway import cors, guards
 from sampan.gateway.container import EVENT_CALL, HTTP_CALL, container_headers
 from sampan.gateway.cors import Policy
-from sampan.gateway.domains import Site, above
+from sampan.gateway.domains import Site, above, site_of
 from sampan.gateway.guards import Guard
 from sampan.link.messages import DomainChanged, FunctionRoute, RouteChanged, Routes, ServedVersion
 from sampan.model.access import AccessKey
@@ -128,7 +128,7 @@ class RouteTable:
     def replace(self, routes: Routes) -> None:
         self._account, self._region = routes.account, routes.region
         self._keys = {key.id: key for key in routes.keys}
-        self._sites = {domain.name: Site(domain) for domain in routes.domains}
+        self._sites = {domain.name: site_of(domain) for domain in routes.domains}
         self._site_hosts = {}
         self._functions = {route.function: route for route in routes.functions}
         self._endpoints = {name: self._endpoints_of(route) for name, route in self._functions.items()}
@@ -147,7 +147,7 @@ class RouteTable:
         if change.domain is None:
             self._sites.pop(change.name, None)
         else:
-            self._sites[change.name] = Site(change.domain)
+            self._sites[change.name] = site_of(change.domain)
         self._site_hosts, self._by_site = {}, {}
 
     def resolve(self, method: bytes, host: bytes, target: bytes, secure: bool = False) -> Target:
@@ -281,5 +281,5 @@ def under(domain: Domain, endpoint: Endpoint) -> Endpoint:
         endpoint = replace(endpoint, cors=cors.prepare(domain.cors, METHODS))
     if domain.auth is not AuthType.ANONYMOUS and endpoint.trigger is not None:
         trigger = msgspec.structs.replace(endpoint.trigger, auth=domain.auth)
-        endpoint = replace(endpoint, trigger=trigger, guard=guards.prepare(domain.auth, domain.check))
+        endpoint = replace(endpoint, trigger=trigger, guard=guards.prepare(domain.auth, domain.check, True))
     return endpoint

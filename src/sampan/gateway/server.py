@@ -183,7 +183,11 @@ class Gateway:
             await asyncio.sleep(every)
             now = loop.time()
             for connection in [c for c in self._connections if c.deadline < now]:
-                connection.expire()
+                try:
+                    connection.expire()
+                except Exception as error:  # the others have their deadlines, too
+                    log.failure("a connection could not be ended", error)
+                    connection.cancel()
 
 
 async def _keep_fresh(certificates: "Certificates") -> None:

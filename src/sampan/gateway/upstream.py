@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._quiet = 0
         self._upload_chunked = False
         self._upload_open = False
+        self._congested = False  # more is written than the socket takes
         self._raw = False
         self._left = 0  # bytes of the body of an answer that the parser does not see
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
@@ -111,6 +112,10 @@ class Connection(asyncio.Protocol):
         if self._upload_chunked and not self.transport.is_closing():
             self.transport.write(b"0\r\n\r\n")
         self._upload_open = False
+
+    def forsake(self) -> None:
+        """The request has failed: an answer that comes now would begin what is to be refused."""
+        self._receiver = None
 
     def abort(self) -> None:
         self._receiver = None
@@ -166,10 +171,12 @@ class Connection(asyncio.Protocol):
         self._break(ConnectionDied("the connection was reset" if error else "the connection was closed"))
 
     def pause_writing(self) -> None:
+        self._congested = True
         if self._receiver is not None:
             self._receiver.on_congested(True)
 
     def resume_writing(self) -> None:
+        self._congested = False
         if self._receiver is not None:
             self._receiver.on_congested(False)
 
@@ -282,7 +289,7 @@ class Connection(asyncio.Protocol):
     # ── ends ──
 
     def _end(self, reusable: bool) -> None:
-        self.reusable = reusable and not self._upload_open
+        self.reusable = reusable and not (self._upload_open or self._congested)
         receiver = self._receiver
         if receiver is not None:
             receiver.on_end()

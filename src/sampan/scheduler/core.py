@@ -141,7 +141,12 @@ def _may_come_free(cluster: Cluster, fleet: Fleet, now: float) -> bool:
 
 
 def _other_version(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision]:
-    """At the instance limit of a function: what is idle of its other versions makes room, the longest unused."""
+    """At the instance limit of a function: what is idle of its other versions makes room, the longest unused.
+
+    For somebody who waits; what is made ready in advance takes nothing from what serves now.
+    """
+    if not fleet.need():
+        return []
     idle = [
         (other, instance)
         for other in cluster.fleets.values()

@@ -76,7 +76,10 @@ InstanceEvent = GivenBack | Lost | Created | Started | Failed | Frozen | Thawed 
 def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> list[Decision]:
     known = cluster.instance(event.instance)
     if known is None:
-        cluster.claims.pop(event.instance, None)
+        if isinstance(event, GivenBack | Lost):  # others may hold it still
+            cluster.claims.get(event.instance, {}).pop(event.gateway, None)
+        else:
+            cluster.claims.pop(event.instance, None)
         return []
     fleet, instance = known
     match event:
