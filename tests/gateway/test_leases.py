@@ -7,7 +7,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sampan.gateway.leases import REMEMBERED, Leases, Slot
+from sampan.gateway.instance import Slot
+from sampan.gateway.leases import REMEMBERED, Leases
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, ServedVersion, Up, Want
 from sampan.model.errors import NoCapacity, SampanError, Throttled
 from sampan.model.names import InstanceId, version_key

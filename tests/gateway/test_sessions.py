@@ -12,7 +12,8 @@ import pytest
 
 from sampan.gateway.bindings import Bindings
 from sampan.gateway.exchange import Client, Exchange
-from sampan.gateway.leases import Leases, Slot
+from sampan.gateway.instance import Slot
+from sampan.gateway.leases import Leases
 from sampan.gateway.sessions import Sessions
 from sampan.link import messages as m
 from sampan.model.affinity import Affinity, AffinityKind

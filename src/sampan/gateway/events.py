@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from sampan.gateway.exchange import Exchange
-from sampan.gateway.leases import Instance
+from sampan.gateway.instance import Instance
 from sampan.link.messages import ServedVersion, Tail
 from sampan.model.errors import FailureKind, FunctionFailed, FunctionTimedOut, SampanError, StartFailed
 from sampan.model.names import LATEST

@@ -15,7 +15,7 @@ from sampan.gateway.exchange import Exchange
 from sampan.gateway.grpc import GrpcCall, carry
 from sampan.gateway.headers import HOP_BY_HOP, to_function
 from sampan.gateway.http2_stream import StreamExchange
-from sampan.gateway.leases import Instance
+from sampan.gateway.instance import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import HttpTarget, Served

@@ -12,7 +12,8 @@ from sampan.gateway.control import Control
 from sampan.gateway.exchange import ClientGone, Exchange
 from sampan.gateway.forward import Forward
 from sampan.gateway.grpc import GrpcCall
-from sampan.gateway.leases import Instance, Leases, Slot
+from sampan.gateway.instance import Instance, Slot
+from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
 from sampan.gateway.route import ApiTarget, Endpoint, EventTarget, HealthTarget, HttpTarget, RouteTable, Served

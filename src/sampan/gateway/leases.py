@@ -11,13 +11,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 
-from sampan.gateway.frames import Frames
-from sampan.gateway.known import Heads, answer_heads
+from sampan.gateway.instance import Instance, Slot
+from sampan.gateway.known import answer_heads
 from sampan.gateway.picky import Fit, Picky, Vanished, choose
 from sampan.gateway.refusals import expire, refused, too_many, too_many_in_all
-from sampan.gateway.upstream import Upstream
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
 from sampan.model.errors import Failure
@@ -26,47 +24,6 @@ from sampan.model.names import InstanceId, VersionKey
 VERDICT = 1.0  # seconds that control is given to tell how an instance ended; it takes some milliseconds
 REMEMBERED = 600.0  # seconds that a version is remembered to which no route leads any more
 DEFAULT_FREEZE_DELAY = 1.0  # seconds, for an instance of a version that has no route (any more)
-
-
-class Instance:
-    """A leased instance."""
-
-    __slots__ = (
-        "busy", "ended", "failure", "frames", "freeze_delay", "grant", "idle_since", "last_used", "leaving",
-        "lost", "slots", "timer", "upstream",
-    )  # fmt: skip
-
-    def __init__(self, grant: Grant, freeze_delay: float, header_limit: int, heads: Heads[None]) -> None:
-        self.grant = grant
-        self.slots = grant.slots
-        self.busy = 0
-        self.freeze_delay = freeze_delay
-        self.idle_since = 0.0
-        self.last_used = time.time_ns()
-        self.leaving = False  # takes nothing new
-        self.lost = False  # control has been told that it is gone for us; no GiveBack follows
-        self.ended = asyncio.Event()  # control has said so
-        self.failure: Failure | None = None  # how; None: it was ended on purpose
-        self.timer: asyncio.TimerHandle | None = None
-        self.upstream = Upstream((grant.host, grant.port), header_limit, heads)
-        self.frames = Frames(grant.log_path, alone=grant.slots == 1)
-
-
-class Slot:
-    """The right to have one request in an instance, while the `with` lasts."""
-
-    __slots__ = ("_leases", "cold", "instance")
-
-    def __init__(self, leases: "Leases", instance: Instance, cold: bool) -> None:
-        self._leases, self.instance, self.cold = leases, instance, cold
-
-    def __enter__(self) -> Instance:
-        return self.instance
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self._leases.release(self.instance)
 
 
 _Told = tuple[int, int, tuple[InstanceId, ...]]  # waiting for any slot, slots seen, instances waited for

@@ -14,7 +14,8 @@ from types import TracebackType
 from sampan.gateway import affinity
 from sampan.gateway.bindings import Binding, Bindings, Key
 from sampan.gateway.exchange import Exchange
-from sampan.gateway.leases import Leases, Slot
+from sampan.gateway.instance import Slot
+from sampan.gateway.leases import Leases
 from sampan.gateway.picky import Vanished
 from sampan.gateway.refusals import too_long, too_many
 from sampan.gateway.route import Endpoint, Served
