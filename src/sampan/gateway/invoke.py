@@ -119,10 +119,8 @@ class Invoke:
             if served.version.affinity is not None:
                 served, session = self._sessions.of(exchange, endpoint, served, cookies=True)
             for _ in range(ATTEMPTS):
-                if session is None:
-                    slot = self._leases.take(served.version) or await self._wait(exchange, served)
-                else:
-                    slot = await self._sessions.slot(exchange, served.version, session)
+                slot = self._leases.take(served.version) if session is None else None
+                slot = slot or await self._wait(exchange, served, session)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
@@ -209,10 +207,8 @@ class Invoke:
             if served.version.affinity is not None:
                 served, session = self._sessions.of(exchange, target.endpoint, served, cookies=False)
             for _ in range(ATTEMPTS):
-                if session is None:
-                    slot = self._leases.take(served.version) or await self._wait(exchange, served)
-                else:
-                    slot = await self._sessions.slot(exchange, served.version, session)
+                slot = self._leases.take(served.version) if session is None else None
+                slot = slot or await self._wait(exchange, served, session)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
@@ -262,11 +258,13 @@ class Invoke:
 
     # ── both ──
 
-    def _wait(self, exchange: Exchange, served: Served) -> Coroutine[object, object, Slot]:
-        """For a slot. However often an exchange has to, it waits for `queue_wait` in all."""
+    def _wait(self, exchange: Exchange, served: Served, session: str | None) -> Coroutine[object, object, Slot]:
+        """For a slot, in its session's instance if it has one. However often it has to, for `queue_wait` in all."""
         exchange.deadline = exchange.deadline or self._loop.time() + served.version.queue_wait
         if exchange.grpc:
             exchange.deadline = min(exchange.deadline, exchange.due)
+        if session is not None:
+            return self._sessions.slot(exchange, served.version, session)
         return self._leases.wait(served.version, exchange.deadline)
 
     async def _in_function(
