@@ -18,6 +18,8 @@ from msgspec import Meta
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 RUNTIMES = ("runc", "crun")
+OTLP_PROTOCOLS = ("http/protobuf", "grpc")
+KEPT_ALWAYS = ("errors", "cold")
 
 
 class Platform(msgspec.Struct, frozen=True):
@@ -146,6 +148,51 @@ class Registry(msgspec.Struct, frozen=True):
     port: Annotated[int, Meta(description="Its port.", ge=1, le=65535)] = 5000
 
 
+class Telemetry(msgspec.Struct, frozen=True):
+    """Traces, logs, metrics and the bill."""
+
+    listen: Annotated[str, Meta(description="Address of the query port; it asks for an access key.")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(description="Port of Jaeger's query API and of /metrics; 0: none.", ge=0, le=65535)
+    ] = 16686
+    intake: Annotated[bool, Meta(description="Take in what functions report (Jaeger, OTLP, Zipkin).")] = True
+    sampling: Annotated[
+        float, Meta(description="Share of new traces that is kept, of functions that say nothing.", ge=0, le=1)
+    ] = 1.0
+    always: Annotated[
+        str, Meta(description="What is kept though not sampled: errors, cold, both with a comma, or empty.")
+    ] = "errors,cold"
+    span_rate: Annotated[float, Meta(description="Spans per second that a function may report.")] = 2000.0
+    span_burst: Annotated[int, Meta(description="Spans it may report at once.", ge=1)] = 20000
+    flush_window: Annotated[
+        float, Meta(description="Seconds an instance stays awake after a sampled request, to report its spans.")
+    ] = 1.0
+    trace_keep: Annotated[float, Meta(description="Seconds traces are kept.")] = 7 * 86400.0
+    trace_mb: Annotated[int, Meta(description="MB of traces kept, the newest.", ge=1)] = 1024
+    log_keep: Annotated[float, Meta(description="Seconds function logs are kept.")] = 7 * 86400.0
+    log_mb: Annotated[int, Meta(description="MB of function logs kept, compressed, the newest.", ge=1)] = 1024
+    log_rate: Annotated[
+        float, Meta(description="MB per second read of one function's output; what it loses is counted.")
+    ] = 8.0
+    usage_keep: Annotated[float, Meta(description="Seconds single invocation records are kept; sums stay.")] = (
+        31 * 86400.0
+    )
+    metrics_keep: Annotated[float, Meta(description="Seconds of per-minute history.")] = 31 * 86400.0
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            description="Where all spans go besides: http(s)://host:4318 or, for grpc, host:4317; empty: nowhere."
+        ),
+    ] = ""
+    otlp_protocol: Annotated[str, Meta(description="http/protobuf or grpc.")] = "http/protobuf"
+    otlp_headers: Annotated[str, Meta(description="Headers for it, name=value with commas between.")] = ""
+    otlp_certificate: Annotated[
+        str, Meta(description="File of the authority to trust, PEM; empty: the system's.")
+    ] = ""
+    otlp_logs: Annotated[bool, Meta(description="Send function logs there, too.")] = False
+    prices: Annotated[str, Meta(description="File of prices (TOML); empty: Function Compute's factors.")] = ""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All of it."""
 
@@ -154,6 +201,7 @@ class Settings(msgspec.Struct, frozen=True):
     scheduler: Scheduler = Scheduler()
     engine: Engine = Engine()
     registry: Registry = Registry()
+    telemetry: Telemetry = Telemetry()
 
 
 class BadSettings(Exception):
@@ -208,6 +256,13 @@ def _check(settings: Settings) -> None:
         )
     if settings.engine.runtime not in RUNTIMES:
         raise BadSettings(f"engine.runtime is '{settings.engine.runtime}'; there are {', '.join(RUNTIMES)}")
+    telemetry = settings.telemetry
+    if telemetry.otlp_protocol not in OTLP_PROTOCOLS:
+        raise BadSettings(
+            f"telemetry.otlp_protocol is '{telemetry.otlp_protocol}'; there are {', '.join(OTLP_PROTOCOLS)}"
+        )
+    if unknown := [word for word in telemetry.always.split(",") if word and word not in KEPT_ALWAYS]:
+        raise BadSettings(f"telemetry.always names '{unknown[0]}'; there are {', '.join(KEPT_ALWAYS)}")
     if network := settings.engine.network:
         try:
             sixteen = ipaddress.IPv4Network(network).prefixlen == 16

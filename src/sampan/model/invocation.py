@@ -4,6 +4,7 @@ from enum import Enum
 
 import msgspec
 
+from sampan.model.instance import Stage
 from sampan.model.names import VersionKey
 
 
@@ -20,6 +21,17 @@ class Outcome(Enum):
     PLATFORM_ERROR = "platform_error"
 
 
+class Traced(msgspec.Struct, frozen=True, array_like=True):
+    """Where an invocation stands in its trace. Ids are hex, padded (model/trace.py)."""
+
+    trace: str
+    root: str  # the platform's span of the whole stay
+    invocation: str  # its span of the time in the function: the parent of what the function reports
+    parent: str = ""  # the caller's span
+    sampled: bool = True
+    state: str = ""  # tracestate as it came
+
+
 class InvocationRecord(msgspec.Struct, frozen=True, array_like=True):
     """One record per attempt. Times are Unix nanoseconds."""
 
@@ -34,3 +46,23 @@ class InvocationRecord(msgspec.Struct, frozen=True, array_like=True):
     cold: bool
     bytes_in: int
     bytes_out: int
+    qualifier: str = ""
+    method: str = ""  # of an HTTP call; "": InvokeFunction
+    path: str = ""  # of an HTTP call, without its query
+    client: str = ""  # address
+    first_byte: int = 0  # of the function's answer; 0: none came
+    error: str = ""  # the code that was answered; "": none
+    traced: Traced | None = None
+    startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
+
+
+class VersionFacts(msgspec.Struct, frozen=True):
+    """What an invocation's version was: what it is billed and shown by."""
+
+    function: str
+    version: str  # "LATEST" or a published id
+    memory_mb: int
+    cpu: float  # vCPU
+    disk_mb: int
+    concurrency: int  # slots per instance
+    timeout: float  # seconds

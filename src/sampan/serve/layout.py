@@ -18,6 +18,7 @@ class Layout:
         self.credentials = self.state / "credentials.toml"
         self.database = self.state / "control" / "sampan.db"
         self.history = self.state / "control" / "instances"
+        self.telemetry_database = self.state / "collector" / "telemetry.db"
         self.containerd_root = self.state / "containerd"
         self.registry_root = self.state / "registry"
         self.sandboxd_state = self.state / "sandboxd"
@@ -35,6 +36,9 @@ class Layout:
         self.engine_socket = self.run / "sandboxd" / "engine.sock"
         self.control_run = self.run / "control"
         self.link_socket = self.run / "control" / "link.sock"
+        self.collector_run = self.run / "collector"
+        self.reports_socket = self.collector_run / "reports.sock"
+        self.collector_socket = self.collector_run / "api.sock"
         self.gateway_run = self.run / "gateways"
         self.api_socket = self.run / "control" / "api.sock"
 
@@ -50,7 +54,8 @@ class Layout:
         self.logs.chmod(0o750)
         self.tls.mkdir(exist_ok=True)
         self.tls.chmod(0o700)
-        for directory in (self.database.parent, self.registry_root, self.control_run, self.gateway_run):
+        unprivileged = (self.database.parent, self.telemetry_database.parent, self.registry_root)
+        for directory in (*unprivileged, self.control_run, self.collector_run, self.gateway_run):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)
             os.chown(directory, uid, gid)

@@ -148,6 +148,8 @@ async def _first_start(settings: Settings, layout: Layout, uid: int, gid: int) -
             key, _ = await Catalog(database, Defaults()).ensure_key(settings.platform.account)
         finally:
             await database.close()
+    with _taken_back(layout.telemetry_database.parent, uid, gid):
+        await asyncio.to_thread(migrate, sqlite_url(layout.telemetry_database), "telemetry")
     registry = f"localhost:{settings.registry.port}" if settings.registry.enabled else ""
     host = settings.gateway.listen if settings.gateway.listen not in ("0.0.0.0", "::") else "127.0.0.1"
     credentials = Credentials(

@@ -34,8 +34,9 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def migrate(url: str) -> None:
-    """Bring the schema to the newest version, making the database if there is none. Forward only.
+def migrate(url: str, schema: str = "catalog") -> None:
+    """Bring a schema ("catalog" or "telemetry") to its newest version, making the database if there is none.
+    Forward only.
 
     Blocks; meant to run before privileges are dropped. A file and its directory are made readable by their owner
     alone.
@@ -49,16 +50,18 @@ def migrate(url: str) -> None:
     _prepare(engine)
     try:
         with engine.connect() as connection:
-            upgrade(connection)
+            upgrade(connection, schema)
             connection.commit()
     finally:
         engine.dispose()
 
 
-def upgrade(connection: Connection) -> None:
-    """All migrations that the database behind `connection` lacks."""
+def upgrade(connection: Connection, schema: str) -> None:
+    """All migrations of `schema` that the database behind `connection` lacks."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("version_locations", str(MIGRATIONS / schema).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -1,0 +1,79 @@
+"""What the collector is told by gateways and by control.
+
+    gateway, control → collector   Hello · Records · Gauges · Told
+    collector → gateway            Kept
+
+Nothing counted is lost: a gateway keeps what it has reported until the collector says `Kept`, and reports it once
+more after a broken connection; `life` and `seq` tell what the collector has already.
+"""
+
+import msgspec
+
+from sampan.model.access import AccessKey
+from sampan.model.invocation import InvocationRecord, VersionFacts
+from sampan.model.names import VersionKey
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class Hello(_Message, frozen=True):
+    """First message of a connection. life: of the process, unlike any other's; its batches count from 1."""
+
+    name: str
+    life: str
+
+
+class Records(_Message, frozen=True):
+    """Invocations that ended since the last batch, and what their versions were."""
+
+    seq: int
+    records: tuple[InvocationRecord, ...]
+    versions: dict[VersionKey, VersionFacts]
+
+
+class Gauge(msgspec.Struct, frozen=True, array_like=True):
+    """One function at one gateway, now."""
+
+    function: str
+    active: int  # requests in instances
+    waiting: int  # requests without a slot
+
+
+class Gauges(_Message, frozen=True):
+    """Of functions that have any; those not told have none."""
+
+    gauges: tuple[Gauge, ...]
+    connections: int = 0  # of clients
+
+
+class FunctionTelemetry(msgspec.Struct, frozen=True):
+    """How a function's telemetry is to be treated."""
+
+    function: str
+    tracing_type: str = ""  # of its tracingConfig; "": none
+    tracing_params: dict[str, str] = {}
+    versions: tuple[tuple[VersionKey, VersionFacts], ...] = ()
+    provisioned: tuple[tuple[VersionKey, int], ...] = ()  # instances kept whether or not anybody asks
+
+
+class Told(_Message, frozen=True):
+    """All functions there are, and who may ask. Replaces what was told before."""
+
+    account: str
+    region: str
+    functions: tuple[FunctionTelemetry, ...]
+    keys: tuple[AccessKey, ...]
+
+
+Up = Hello | Records | Gauges | Told
+
+
+class Kept(_Message, frozen=True):
+    """All batches up to this one are in the database."""
+
+    seq: int
+
+
+Down = Kept

@@ -1,0 +1,1 @@
+"""What was used: counted once, summed exactly, priced."""

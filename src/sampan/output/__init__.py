@@ -1,0 +1,1 @@
+"""What functions print: kept compressed, found again by time, request and text."""

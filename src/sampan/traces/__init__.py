@@ -1,0 +1,1 @@
+"""Spans: kept, searched, forgotten in time."""
