@@ -30,6 +30,7 @@ class Traced(msgspec.Struct, frozen=True, array_like=True):
     parent: str = ""  # the caller's span
     sampled: bool = True
     state: str = ""  # tracestate as it came
+    debug_id: str = ""  # of a trace that was asked for by hand: the word it is looked for by
 
 
 class InvocationRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -54,6 +55,7 @@ class InvocationRecord(msgspec.Struct, frozen=True, array_like=True):
     error: str = ""  # the code that was answered; "": none
     traced: Traced | None = None
     startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
+    secure: bool = False  # the caller's connection was TLS
 
 
 class VersionFacts(msgspec.Struct, frozen=True):
