@@ -2,7 +2,8 @@
 
 `extract` reads the headers, `begin` decides for one request: which trace, which spans of the platform's own,
 sampled or not. What goes out to the function is written in `outgoing`. Pure, and never a reason for a request to
-fail: a malformed context is as if none had come, in any format of those that came. Source: tracing-contract.md §4, §5.1–§5.3.
+fail: a malformed context is as if none had come, in any format of those that came.
+Source: tracing-contract.md §4, §5.1–§5.3.
 """
 
 import random
@@ -172,6 +173,6 @@ def _other_baggage(headers: Sequence[Header], told: Told) -> list[tuple[str, str
         return found
     for lower, _, value in headers:
         if lower.startswith(BAGGAGE_PREFIXES):
-            key = lower.removeprefix(BAGGAGE_PREFIXES[0]).removeprefix(BAGGAGE_PREFIXES[1])
-            found.append((key.decode("latin-1"), unquote_to_bytes(value).decode("utf-8", "replace")))
+            name = lower.removeprefix(BAGGAGE_PREFIXES[0]).removeprefix(BAGGAGE_PREFIXES[1])
+            found.append((name.decode("latin-1"), unquote_to_bytes(value).decode("utf-8", "replace")))
     return found

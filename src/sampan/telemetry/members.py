@@ -22,7 +22,7 @@ _STATE_MEMBER = re.compile(
 ).fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
-_VALUE_SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"  # baggage-octets that need no encoding
+_VALUE_SAFE = "!#$&'()*-./:<=>?@[]^_`{|}~"  # baggage-octets; not `+`, which some readers take for a space
 
 _encode = msgspec.json.Encoder().encode
 
