@@ -46,4 +46,5 @@ def record(
 
 
 def cold_record(**more: Any) -> InvocationRecord:
-    return record(leased=202, ended=250, **({"cold": True, "startup": COLD} | more))
+    told: dict[str, Any] = {"leased": 202, "ended": 250, "cold": True, "startup": COLD} | more
+    return record(**told)
