@@ -358,7 +358,9 @@ def test_what_proxies_before_us_told_is_kept_and_added_to(platform: Platform, tr
     assert found["x-forwarded-for"] == ["203.0.113.9, 127.0.0.1"]
     assert found["x-forwarded-proto"] == ["https"]
     assert found["forwarded"][0].startswith("for=203.0.113.9, for=127.0.0.1;")
-    assert (found["traceparent"], found["tracestate"]) == ([trace], ["vendor=1"])
+    (parent,) = found["traceparent"]
+    assert (parent[:36], found["tracestate"]) == (trace[:36], ["vendor=1"])
+    assert parent[36:52] != trace[36:52]  # the platform's own span lies between
     assert found["x-fc-client-ip"] == ["127.0.0.1"]
 
 

@@ -14,6 +14,8 @@ from http import HTTPStatus
 from typing import Protocol
 
 from sampan.model.errors import EntityTooLarge, SampanError
+from sampan.model.instance import Stage
+from sampan.model.invocation import Traced
 from sampan.model.names import RequestId, new_request_id
 
 BACKLOG = 64 << 10  # bytes of a body kept for a reader that is not ready; beyond, the client is not read
@@ -201,8 +203,10 @@ class Exchange:
         "client",
         "connection_names",
         "content_length",
+        "context_told",
         "cors",
         "deadline",
+        "error",
         "expects_continue",
         "finished",
         "first_byte",
@@ -225,8 +229,11 @@ class Exchange:
         "request",
         "running",
         "secure",
+        "startup",
         "status",
         "target",
+        "trace_lines",
+        "traced",
         "traceparent",
         "upgrade",
     )  # fmt: skip
@@ -258,7 +265,12 @@ class Exchange:
         self.authorization = b""
         self.origin = b""  # of the page that calls
         self.cors: CrossOrigin | None = None  # what pages of other origins are told
-        self.traceparent = b""
+        self.traceparent = b""  # as it came
+        self.context_told = False  # other headers about a trace came, too
+        self.traced: Traced | None = None
+        self.trace_lines = b""  # by which the function is told of its trace
+        self.startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
+        self.error = ""  # the code of what went wrong
         self.secure = False  # the connection is TLS
         self.forwarded = b""
         self.forwarded_for = b""

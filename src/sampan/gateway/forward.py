@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from sampan.gateway import container
 from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.grpc import GrpcCall, carry
@@ -26,7 +25,6 @@ from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, N
 API_TIMEOUT = 600.0  # seconds; a deploy that waits for its image takes its time
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
-_CONTEXT = frozenset((b"tracestate", b"baggage"))
 _PROTO_HTTP, _PROTO_HTTPS = b'";proto=http\r\n', b'";proto=https\r\n'
 _FORWARDED_HTTP, _FORWARDED_HTTPS = b"X-Forwarded-Proto: http\r\n", b"X-Forwarded-Proto: https\r\n"
 
@@ -199,8 +197,8 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
         b"X-Fc-Request-Id: ", exchange.request.encode(),
         b"\r\nX-Fc-Client-Ip: ", peer,
         b"\r\nX-Fc-Base-Path: ", target.base_path,
-        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(exchange.request),
-        b"\r\nX-Forwarded-For: ", exchange.forwarded_for, peer,
+        b"\r\n", exchange.trace_lines,
+        b"X-Forwarded-For: ", exchange.forwarded_for, peer,
         b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
         _PROTO_HTTPS if exchange.secure else _PROTO_HTTP,
     )  # fmt: skip
@@ -221,12 +219,9 @@ def event_head(exchange: Exchange, served: Served, instance: Instance, length: i
         b"\r\nContent-Type: application/octet-stream\r\n",
         served.event_lines,
         b"X-Fc-Request-Id: ", exchange.request.encode(),
-        b"\r\ntraceparent: ", exchange.traceparent or container.new_traceparent(exchange.request),
-        b"\r\n",
+        b"\r\n", exchange.trace_lines,
+        b"Content-Length: %d\r\n\r\n" % length,
     ]  # fmt: skip
-    if exchange.traceparent:
-        parts += [b"%b: %b\r\n" % (name, value) for lower, name, value in exchange.headers if lower in _CONTEXT]
-    parts.append(b"Content-Length: %d\r\n\r\n" % length)
     return b"".join(parts)
 
 

@@ -3,13 +3,15 @@
 Source: RFC 9110 §7.6.1 (those between two neighbours only), container-contract.md A2.1, A2.2 (those that are ours).
 """
 
+from sampan.telemetry.outgoing import REPLACED
+
 HOP_BY_HOP = frozenset(
     (
         b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
         b"transfer-encoding", b"upgrade", b"expect", b"http2-settings", b"content-length",
     )
 )  # fmt: skip
-SET_ANEW = HOP_BY_HOP | {b"host", b"traceparent", b"forwarded", b"x-forwarded-for"}
+SET_ANEW = HOP_BY_HOP | REPLACED | {b"host", b"forwarded", b"x-forwarded-for"}
 """Of a request: not passed on as they came; the gateway says them itself."""
 
 ANSWER_HOP_BY_HOP = frozenset(

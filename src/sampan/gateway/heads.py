@@ -7,7 +7,6 @@ another reader could read in another way is refused, never mended.
 import re
 from collections.abc import Callable
 
-from sampan.gateway.container import is_traceparent
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.route import API_PATHS
 from sampan.model.errors import (
@@ -22,6 +21,7 @@ from sampan.model.errors import (
     TargetTooLong,
 )
 from sampan.settings import Gateway as Limits
+from sampan.telemetry.context import TRACE_HEADERS
 
 # Source: RFC 9110 §7.2, RFC 3986 §3.2.2; of the characters that a registered name may have only harmless ones.
 _HOST = re.compile(
@@ -154,8 +154,13 @@ def _take_origin(exchange: Exchange, value: bytes) -> None:
 
 
 def _take_traceparent(exchange: Exchange, value: bytes) -> None:
-    if is_traceparent(trace := value.strip()):
-        exchange.traceparent = trace
+    if exchange.traceparent:
+        exchange.context_told = True  # there are two
+    exchange.traceparent = value.strip()
+
+
+def _take_context(exchange: Exchange, value: bytes) -> None:
+    exchange.context_told = True
 
 
 def _take_forwarded(exchange: Exchange, value: bytes) -> None:
@@ -181,6 +186,7 @@ def _take_invocation_type(exchange: Exchange, value: bytes) -> None:
 Take = Callable[[Exchange, bytes], None]
 
 TAKES: dict[bytes, Take] = {
+    **dict.fromkeys(TRACE_HEADERS, _take_context),
     b"host": _take_host,
     b"content-length": _take_length,
     b"transfer-encoding": _take_coding,

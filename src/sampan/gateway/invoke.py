@@ -18,11 +18,13 @@ from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
 from sampan.gateway.route import ApiTarget, Endpoint, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
 from sampan.gateway.sessions import Sessions
+from sampan.gateway.tracing import Tracing
 from sampan.gateway.upstream import Unreachable
 from sampan.model.errors import (
     CallerMistake,
     ConnectionClosed,
     Denied,
+    FailureKind,
     FunctionExited,
     FunctionFailed,
     FunctionTimedOut,
@@ -40,6 +42,7 @@ from sampan.model.invocation import InvocationRecord, Outcome
 from sampan.model.trigger import AuthType
 from sampan.telemetry.logs import Log
 from sampan.wire import signature
+from sampan.wire.errors import code_of
 
 ATTEMPTS = 3  # instances tried when one after the other accepts no connection
 _ACS3 = signature.SCHEME.encode()
@@ -70,9 +73,11 @@ class Invoke:
         forward: Forward,
         control: Control,
         max_event: int,
+        tracing: Tracing,
     ) -> None:
         self._routes, self._limits, self._leases, self._sessions = routes, limits, leases, sessions
         self._forward, self._control, self._max_event = forward, control, max_event
+        self._tracing = tracing
         self._nonces = signature.Nonces()
         self._loop = asyncio.get_running_loop()
 
@@ -115,13 +120,16 @@ class Invoke:
             signed = self._admit_caller(exchange, target)
             if endpoint.guard is not None and not signed:
                 target = replace(target, path=await endpoint.guard.admit(exchange, target.path))
+            self._tracing.begin(exchange)
             counted = self._limits.admit(endpoint.route)
             if served.version.affinity is not None:
                 served, session = self._sessions.of(exchange, endpoint, served, cookies=True)
             for _ in range(ATTEMPTS):
                 slot = self._leases.take(served.version) if session is None else None
                 slot = slot or await self._wait(exchange, served, session)
-                exchange.leased, cold = time.time_ns(), cold or slot.cold
+                exchange.leased = time.time_ns()
+                if slot.cold:
+                    cold, exchange.startup = True, slot.instance.grant.startup
                 with slot as instance:
                     try:
                         call = await self._in_function(
@@ -135,7 +143,7 @@ class Invoke:
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome = outcome_of(error)
+            outcome, exchange.error = outcome_of(error), _code_of(error)
             replies.refuse(exchange, error)
         except asyncio.CancelledError:
             outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
@@ -143,7 +151,7 @@ class Invoke:
         finally:
             if counted is not None:
                 counted.end()
-            self._record(exchange, served, instance, outcome, cold)
+            self._record(exchange, target, served, instance, outcome, cold)
 
     def _admit_caller(self, exchange: Exchange, target: HttpTarget) -> bool:
         """Whether the call was signed for us. One that need not be is the guard's to admit, where there is one.
@@ -203,13 +211,16 @@ class Invoke:
         try:
             body = await self._signed_body(exchange)
             self._refuse_async(exchange)
+            self._tracing.begin(exchange)
             counted = self._limits.admit(target.endpoint.route)
             if served.version.affinity is not None:
                 served, session = self._sessions.of(exchange, target.endpoint, served, cookies=False)
             for _ in range(ATTEMPTS):
                 slot = self._leases.take(served.version) if session is None else None
                 slot = slot or await self._wait(exchange, served, session)
-                exchange.leased, cold = time.time_ns(), cold or slot.cold
+                exchange.leased = time.time_ns()
+                if slot.cold:
+                    cold, exchange.startup = True, slot.instance.grant.startup
                 with slot as instance:
                     try:
                         outcome = await self._run_event(exchange, served, instance, body)
@@ -219,7 +230,7 @@ class Invoke:
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome = outcome_of(error)
+            outcome, exchange.error = outcome_of(error), _code_of(error)
             if exchange.begun or not events.fail(exchange, served.version, instance, error):
                 replies.refuse(exchange, error)
         except asyncio.CancelledError:
@@ -228,7 +239,7 @@ class Invoke:
         finally:
             if counted is not None:
                 counted.end()
-            self._record(exchange, served, instance, outcome, cold)
+            self._record(exchange, target, served, instance, outcome, cold)
 
     async def _run_event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Outcome:
         wanted = (exchange.header(b"x-fc-log-type") or b"").lower() == b"tail" and served.version.concurrency == 1
@@ -319,8 +330,15 @@ class Invoke:
             raise NotSupported("InvokeFunction with x-fc-invocation-type Async")
 
     def _record(
-        self, exchange: Exchange, served: Served, instance: Instance | None, outcome: Outcome, cold: bool
+        self,
+        exchange: Exchange,
+        target: HttpTarget | EventTarget,
+        served: Served,
+        instance: Instance | None,
+        outcome: Outcome,
+        cold: bool,
     ) -> None:
+        called = type(target) is HttpTarget
         self._control.record(
             InvocationRecord(
                 exchange.request,
@@ -334,6 +352,15 @@ class Invoke:
                 cold,
                 exchange.body.size if exchange.body is not None else 0,
                 exchange.bytes_out,
+                target.endpoint.qualifier,
+                exchange.method.decode("latin-1") if called else "",
+                exchange.target.partition(b"?")[0].decode("latin-1") if called else "",
+                exchange.client.peer.decode("latin-1"),
+                exchange.first_byte,
+                exchange.error,
+                exchange.traced,
+                exchange.startup,
+                exchange.secure,
             )
         )
 
@@ -344,6 +371,16 @@ def outcome_of(error: SampanError) -> Outcome:
         if isinstance(error, kind):
             return outcome
     return Outcome.PLATFORM_ERROR
+
+
+def _code_of(error: SampanError) -> str:
+    """As it was answered; who ran out of memory is told apart, though the caller hears no code of that."""
+    if isinstance(error, ClientGone):
+        return ""
+    failure = error.failure if isinstance(error, FunctionExited) else None
+    if failure is not None and failure.kind is FailureKind.OUT_OF_MEMORY:
+        return code_of(StartFailed(failure))
+    return code_of(error)
 
 
 def _signable(exchange: Exchange) -> tuple[str, str, list[tuple[str, str]]]:

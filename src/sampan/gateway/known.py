@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from sampan.gateway.headers import to_caller, to_function
+from sampan.telemetry.context import TRACE_HEADERS
 
 _LINES = 4096  # lines remembered per direction; then the table is begun anew
 _LONGEST_LINE = 512  # bytes of a line that is remembered
@@ -37,7 +38,7 @@ class _Line(NamedTuple, Generic[Take]):
     passed: bytes  # as it goes on to the other side; empty: it does not
     take: Take | None  # what else the line means
     length: int  # of a Content-Length; -1: it is none
-    secret: bool  # not kept in memory for longer than its request
+    fleeting: bool  # secret, or new with every request: not kept in memory for longer than that
 
 
 class Head(NamedTuple, Generic[Take]):
@@ -84,7 +85,7 @@ class Heads(Generic[Take]):
             lengths[0] if lengths else -1,
         )
         small = len(lines) <= _LONGEST_HEAD and len(found) <= _MOST_LINES
-        if small and not any(line.secret for line in found):
+        if small and not any(line.fleeting for line in found):
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[lines] = head
@@ -105,8 +106,9 @@ class Heads(Generic[Take]):
             length = int(value)
         passed = b"%b: %b\r\n" % (name, value) if self._passes(lower) else b""
         take = None if lower == b"connection" else self._takes.get(lower)
-        line = _Line((lower, name, value), passed, take, length, _SECRET(lower) is not None)
-        if len(raw) <= _LONGEST_LINE and not line.secret:
+        fleeting = lower in TRACE_HEADERS or _SECRET(lower) is not None
+        line = _Line((lower, name, value), passed, take, length, fleeting)
+        if len(raw) <= _LONGEST_LINE and not fleeting:
             if len(self._lines) >= _LINES:
                 self._lines.clear()
             self._lines[raw] = line

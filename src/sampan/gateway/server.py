@@ -23,6 +23,7 @@ from sampan.gateway.route import RouteTable
 from sampan.gateway.sessions import Sessions
 from sampan.gateway.tally import Tallies, alone
 from sampan.gateway.tls import TlsDoor
+from sampan.gateway.tracing import Tracing
 from sampan.gateway.upstream import Upstream
 from sampan.telemetry.logs import Log
 
@@ -50,11 +51,13 @@ class Gateway:
         tallies: Tallies | None = None,
         tls_listeners: Sequence[socket.socket] = (),
         certificates: "Certificates | None" = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """listeners: sockets that listen already; `stop` closes them.
 
         tallies: shared with the other gateways; None: there is no other.
         tls_listeners: those for TLS, which needs `certificates`.
+        tracing: None: every new trace is sampled, and functions are told no endpoint.
         """
         self._settings = limits
         self._listeners = listeners
@@ -89,6 +92,7 @@ class Gateway:
             forward,
             self.control,
             limits.max_event,
+            tracing or Tracing(),
         )
         self.serve: Callable[[Exchange], Coroutine[object, object, None]] = invoke.serve
 

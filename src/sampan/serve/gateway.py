@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sampan.gateway import tally
 from sampan.gateway.server import Gateway
+from sampan.gateway.tracing import Tracing
 from sampan.serve import role
 from sampan.serve.layout import TLS, Layout
 from sampan.settings import Settings
@@ -41,6 +42,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tallies=tallies,
             tls_listeners=tls_listeners,
             certificates=certificates,
+            tracing=Tracing(settings.telemetry.sampling),
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())

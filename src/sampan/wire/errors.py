@@ -111,12 +111,14 @@ _encode = msgspec.json.Encoder().encode
 
 def answer(error: BaseException, request_id: str) -> tuple[int, str, bytes]:
     """Status, code and JSON body. An error that is none of ours says nothing of itself."""
-    if isinstance(error, e.StartFailed | e.ImageFailed):
-        status, code = FAILURES[error.failure.kind]
-    else:
-        status, code = _answer_of(type(error))
+    status, code = _answer_to(error)
     message = message_of(error) if isinstance(error, e.SampanError) else "internal error; see the platform's log"
     return status, code, _encode(Envelope(code, message, request_id))
+
+
+def code_of(error: BaseException) -> str:
+    """The code alone."""
+    return _answer_to(error)[1]
 
 
 def extra_headers(error: BaseException) -> list[tuple[str, str]]:
@@ -142,6 +144,12 @@ def message_of(error: e.SampanError) -> str:
 def last_lines(failure: Failure) -> str:
     """How a message goes on that tells a container's last lines; "" where there are none."""
     return f"\nLogs:\n{failure.log_tail}" if failure.log_tail else ""
+
+
+def _answer_to(error: BaseException) -> Answer:
+    if isinstance(error, e.StartFailed | e.ImageFailed):
+        return FAILURES[error.failure.kind]
+    return _answer_of(type(error))
 
 
 def _answer_of(kind: type[BaseException]) -> Answer:
