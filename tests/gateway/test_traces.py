@@ -17,7 +17,6 @@ from sampan.telemetry.spans import coverage, platform_spans
 from tests.gateway.conftest import MakeStage
 from tests.gateway.stage import Request, Stage, reply
 
-R, W = asyncio.StreamReader, asyncio.StreamWriter
 T, S = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FC = "x-fc-tracing-opentracing-span-context"
 FACTS = VersionFacts("web", "LATEST", 512, 0.5, 512, 1, 10.0)
@@ -124,7 +123,7 @@ async def test_a_function_that_calls_another_stays_in_one_trace(stage: MakeStage
     """§8 test 2: with the headers it got, two roots are nested."""
     s = await stage()
 
-    async def play(request: Request, reader: R, writer: W) -> None:
+    async def play(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if request.target == "/outer":
             await s.call("GET", "/inner", traceparent=request["traceparent"])
         writer.write(reply(b"done"))
