@@ -156,6 +156,9 @@ class Telemetry(msgspec.Struct, frozen=True):
         int, Meta(description="Port of Jaeger's query API and of /metrics; 0: none.", ge=0, le=65535)
     ] = 16686
     intake: Annotated[bool, Meta(description="Take in what functions report (Jaeger, OTLP, Zipkin).")] = True
+    tracing: Annotated[bool, Meta(description="Trace requests; else their contexts go through as they came.")] = (
+        True
+    )
     sampling: Annotated[
         float, Meta(description="Share of new traces that is kept, of functions that say nothing.", ge=0, le=1)
     ] = 1.0

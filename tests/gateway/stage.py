@@ -12,6 +12,7 @@ import msgspec
 
 from sampan.gateway.certificates import Certificates
 from sampan.gateway.server import Gateway
+from sampan.gateway.tracing import Tracing
 from sampan.link import channel
 from sampan.link.messages import (
     Down,
@@ -176,7 +177,13 @@ class Client:
 class Stage:
     """The gateway and all around it."""
 
-    def __init__(self, directory: Path, certificates: Certificates | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        certificates: Certificates | None = None,
+        tracing: Tracing | None = None,
+        **settings: Any,
+    ) -> None:
         """certificates: with these it listens for TLS, too."""
         given = {"header_timeout": 15.0, "idle_timeout": 15.0, "drain": 5.0} | settings
         self.settings = Settings(**given)
@@ -189,7 +196,7 @@ class Stage:
             self.tls_port = tls_doors[0].getsockname()[1]
         self.gateway = Gateway(
             self.settings, self.control_socket, self.api_socket, "g1", [door],
-            tls_listeners=tls_doors, certificates=certificates,
+            tls_listeners=tls_doors, certificates=certificates, tracing=tracing,
         )  # fmt: skip
         self.heard: list[Up] = []
         self.routes: dict[str, FunctionRoute] = {}

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from sampan.gateway.tracing import Tracing
 from sampan.link.messages import Refuse, Want
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import Stage as Step
@@ -136,6 +137,30 @@ async def test_a_function_that_calls_another_stays_in_one_trace(stage: MakeStage
     assert (inner.path, outer.path) == ("/inner", "/outer")
     assert within.trace == around.trace
     assert within.parent == around.invocation
+
+
+@pytest.mark.parametrize("event", [False, True])
+async def test_with_tracing_off_a_context_goes_through_as_it_came(stage: MakeStage, event: bool) -> None:
+    """§4: the three x-fc-tracing headers are empty; §5.1: a hop that records nothing leaves the rest alone."""
+    s = await stage(tracing=Tracing(on=False))
+    function = await s.serve()
+    given = {"traceparent": f"00-{T}-{S}-01", "tracestate": "A=", "baggage": "k=v", "b3": "0"}
+    await send(s, event, **given)
+    seen = function.requests[0]
+    assert {name: seen[name] for name in given} == given
+    assert [value for name, value in seen.headers if name.lower().startswith("x-fc-tracing-")] == ["", "", ""]
+    assert "uber-trace-id" not in seen
+    assert (await s.record()).traced is None
+
+
+async def test_a_functions_own_ratio_counts_more_and_all_forms_name_the_endpoint(stage: MakeStage) -> None:
+    """§2, §4"""
+    s = await stage(tracing=Tracing(1.0, "http://10.0.0.1:14268/api/traces"))
+    function = await s.serve(sampling=0.0)
+    await s.call()
+    ((_, traced),) = await recorded(s)
+    assert not traced.sampled
+    assert function.requests[0]["x-fc-tracing-jaeger-endpoint"] == "http://10.0.0.1:14268/api/traces"
 
 
 async def test_headers_about_traces_are_not_remembered(stage: MakeStage) -> None:

@@ -120,7 +120,7 @@ class Invoke:
             signed = self._admit_caller(exchange, target)
             if endpoint.guard is not None and not signed:
                 target = replace(target, path=await endpoint.guard.admit(exchange, target.path))
-            self._tracing.begin(exchange)
+            self._tracing.begin(exchange, served.version)
             counted = self._limits.admit(endpoint.route)
             if served.version.affinity is not None:
                 served, session = self._sessions.of(exchange, endpoint, served, cookies=True)
@@ -211,7 +211,7 @@ class Invoke:
         try:
             body = await self._signed_body(exchange)
             self._refuse_async(exchange)
-            self._tracing.begin(exchange)
+            self._tracing.begin(exchange, served.version)
             counted = self._limits.admit(target.endpoint.route)
             if served.version.affinity is not None:
                 served, session = self._sessions.of(exchange, target.endpoint, served, cookies=False)

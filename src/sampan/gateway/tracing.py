@@ -1,26 +1,34 @@
 """Which trace a request belongs to, and what its function is told of that."""
 
 from sampan.gateway.exchange import Exchange
+from sampan.link.messages import ServedVersion
 from sampan.telemetry import formats
 from sampan.telemetry.context import begin, extract
 from sampan.telemetry.formats import NONE
-from sampan.telemetry.outgoing import container_lines
+from sampan.telemetry.outgoing import container_lines, untraced_lines
 
 
 class Tracing:
     """What all requests share."""
 
-    def __init__(self, ratio: float = 1.0, jaeger_endpoint: str = "") -> None:
-        """ratio: share of new traces that is sampled.  jaeger_endpoint: URL to which functions may report."""
-        self._ratio, self._jaeger_endpoint = ratio, jaeger_endpoint
+    def __init__(self, ratio: float = 1.0, jaeger_endpoint: str = "", on: bool = True) -> None:
+        """ratio: share of new traces that is sampled, of functions that say nothing.
 
-    def begin(self, exchange: Exchange) -> None:
+        jaeger_endpoint: URL to which functions may report.
+        """
+        self._ratio, self._jaeger_endpoint, self._on = ratio, jaeger_endpoint, on
+
+    def begin(self, exchange: Exchange, version: ServedVersion) -> None:
         """Join the trace that the caller told, or begin one. A lone traceparent is read without a look around."""
+        if not self._on:
+            exchange.trace_lines = untraced_lines(exchange.headers)
+            return
         if exchange.context_told:
             context = extract(exchange.headers)
         elif exchange.traceparent:
             context = formats.traceparent(exchange.traceparent) or NONE
         else:
             context = NONE
-        exchange.traced = traced = begin(context, exchange.request, self._ratio)
+        ratio = self._ratio if version.sampling is None else version.sampling
+        exchange.traced = traced = begin(context, exchange.request, ratio)
         exchange.trace_lines = container_lines(context, traced, self._jaeger_endpoint)

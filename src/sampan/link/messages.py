@@ -102,6 +102,7 @@ class ServedVersion(msgspec.Struct, frozen=True):
     freeze_delay: float  # seconds idle before a lease is given back
     queue_wait: float  # seconds a request may wait for a slot, starts included
     affinity: Affinity | None = None  # sessions keep to their instances
+    sampling: float | None = None  # share of new traces that is kept; None: as the settings say
 
 
 class FunctionRoute(msgspec.Struct, frozen=True):

@@ -42,7 +42,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tallies=tallies,
             tls_listeners=tls_listeners,
             certificates=certificates,
-            tracing=Tracing(settings.telemetry.sampling),
+            tracing=Tracing(settings.telemetry.sampling, on=settings.telemetry.tracing),
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())
