@@ -13,6 +13,7 @@ from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import Stage as Step
 from sampan.model.invocation import InvocationRecord, Outcome, Traced, VersionFacts
 from sampan.model.names import RequestId
+from sampan.model.trace import Status
 from sampan.telemetry.layout import layout
 from sampan.telemetry.spans import coverage, platform_spans
 from tests.gateway.conftest import MakeStage
@@ -232,5 +233,23 @@ async def test_what_went_wrong_is_recorded_by_its_code(
     s.on_want = lambda want: s.tell(Refuse(version.key, **refusal))
     await s.call()
     ((record, _),) = await recorded(s)
-    assert (record.outcome, record.error) == (outcome, code)
+    assert (record.outcome, record.error, record.startup) == (outcome, code, ())
     assert platform_spans(record, FACTS, "1", "local")[0].attributes["error.type"] == code
+
+
+async def test_a_failed_start_has_the_stages_that_were_done(stage: MakeStage) -> None:
+    s = await stage()
+    version = await s.route()
+
+    def refuse(want: Want) -> None:
+        steps = tuple(
+            Step(name, want.oldest + n * 100, want.oldest + n * 100 + 90) for n, name in enumerate(STEPS[:4])
+        )
+        failure = Failure(FailureKind.PORT_NEVER_OPENED, "nothing listens", stages=steps)
+        s.tell(Refuse(version.key, failure=failure))
+
+    s.on_want = refuse
+    await s.call()
+    ((record, _),) = await recorded(s)
+    failed = [span.name for span in platform_spans(record, FACTS, "1", "local") if span.status is Status.ERROR]
+    assert failed == ["web", "ColdStart", "RuntimeInitialization", "ready"]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from sampan.engine.fake import FakeEngine
@@ -104,8 +105,11 @@ async def test_a_start_that_fails_answers_who_waits_and_is_kept_for_people() -> 
         it.want(1)
         await it.until(lambda: it.told)
         await it.until(lambda: not it.engine.sandboxes)
-        assert [message.failure for message in it.told if isinstance(message, Refuse)] == [EXITED]
-        assert EXITED in it.failures
+        (told,) = (message.failure for message in it.told if isinstance(message, Refuse))
+        assert told is not None
+        assert [stage.name for stage in told.stages] == ["prepare", "create"], "what was done before it failed"
+        assert msgspec.structs.replace(told, stages=()) == EXITED
+        assert told in it.failures
 
 
 async def test_an_idle_instance_is_frozen_and_ended_after_its_keepalive() -> None:

@@ -143,7 +143,7 @@ class Invoke:
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome, exchange.error = outcome_of(error), _code_of(error)
+            outcome = _failed(exchange, error)
             replies.refuse(exchange, error)
         except asyncio.CancelledError:
             outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
@@ -230,7 +230,7 @@ class Invoke:
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome, exchange.error = outcome_of(error), _code_of(error)
+            outcome = _failed(exchange, error)
             if exchange.begun or not events.fail(exchange, served.version, instance, error):
                 replies.refuse(exchange, error)
         except asyncio.CancelledError:
@@ -371,6 +371,14 @@ def outcome_of(error: SampanError) -> Outcome:
         if isinstance(error, kind):
             return outcome
     return Outcome.PLATFORM_ERROR
+
+
+def _failed(exchange: Exchange, error: SampanError) -> Outcome:
+    """Note what is recorded of it."""
+    exchange.error = _code_of(error)
+    if isinstance(error, StartFailed):
+        exchange.startup = error.failure.stages
+    return outcome_of(error)
 
 
 def _code_of(error: SampanError) -> str:

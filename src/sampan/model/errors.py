@@ -8,6 +8,8 @@ from enum import Enum
 
 import msgspec
 
+from sampan.model.instance import Stage
+
 
 class SampanError(Exception):
     """Any error that the house raises on purpose. `str()` is a sentence for a person."""
@@ -324,6 +326,7 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
     log_tail: str = ""  # the container's last lines, if it had any
     exit_code: int | None = None
+    stages: tuple[Stage, ...] = ()  # of a start: what was done before it failed
 
 
 class StartFailed(SampanError):

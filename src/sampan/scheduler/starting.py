@@ -42,13 +42,16 @@ class Starting:
         return (pulled, *(await self._engine.create(spec)).stages)
 
     async def start(self, id_: InstanceId, version: Version, created: bool) -> tuple[Sandbox, tuple[Stage, ...]]:
-        """The ready sandbox, and the stages of its start. Raises: StartFailed.
+        """The ready sandbox, and the stages of its start. Raises: StartFailed, which tells those that were done.
 
         created: its sandbox has been made, by `create`.
         """
         stages = () if created else await self.create(id_, version)
         self._history.note(id_, version.key)  # now that there is a log
-        sandbox = await self._engine.start(id_, self._timeout)
+        try:
+            sandbox = await self._engine.start(id_, self._timeout)
+        except StartFailed as error:
+            raise _after(stages, error) from error
         stages += sandbox.stages
         if version.initializer is None and version.health_check is None:
             return sandbox, stages
@@ -59,7 +62,7 @@ class Starting:
         except StartFailed as error:
             explained = await self._with_log(id_, error)
             await self._engine.stop(id_, 0)
-            raise explained from error
+            raise _after(stages, explained) from error
         return sandbox, (*stages, Stage("initialize", begin, time.time_ns()))
 
     async def _with_log(self, id_: InstanceId, error: StartFailed) -> StartFailed:
@@ -70,3 +73,7 @@ class Starting:
                 written += (await self._engine.logs(id_, stream, -LAST_LINES, LAST_LINES)).data
         tail = written[-LAST_LINES:].decode(errors="replace")
         return StartFailed(msgspec.structs.replace(error.failure, log_tail=tail))
+
+
+def _after(stages: tuple[Stage, ...], error: StartFailed) -> StartFailed:
+    return StartFailed(msgspec.structs.replace(error.failure, stages=stages))
