@@ -1,6 +1,7 @@
 """Leases in virtual time: slots are never oversold, waiters are served in turn, every waiter ends."""
 
 import asyncio
+import socket
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sampan.gateway.instance import Slot
 from sampan.gateway.leases import REMEMBERED, Leases
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, ServedVersion, Up, Want
-from sampan.model.errors import NoCapacity, SampanError, Throttled
+from sampan.model.errors import Failure, FailureKind, NoCapacity, SampanError, Throttled
 from sampan.model.names import InstanceId, version_key
 
 KEY = version_key("web", "LATEST", 1)
@@ -315,3 +316,89 @@ class Promises(RuleBasedStateMachine):
 TestPromises = Promises.TestCase
 TestPromises.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestPromises.pytestmark = []
+
+
+class Port:
+    """A port of an instance that opens when it is told to, for real."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.number: int = probe.getsockname()[1]
+
+    async def opens(self) -> asyncio.AbstractServer:
+        return await asyncio.start_server(self._take, "127.0.0.1", self.number)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        await reader.read()
+        writer.close()
+
+    def grant(self, name: str = "a", slots: int = 1) -> Grant:
+        return Grant(InstanceId(name), KEY, "127.0.0.1", self.number, slots, cold=True, opening=True)
+
+
+@pytest.mark.looptime(False)
+async def test_an_instance_granted_while_it_starts_serves_once_its_port_accepts() -> None:
+    desk, port = Desk(), Port()
+    waiting = desk.wait()
+    await asyncio.sleep(0)
+    desk.leases.grant(port.grant())
+    assert desk.leases.take(VERSION) is None
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    async with await port.opens():
+        slot = await waiting
+        assert slot.cold
+        connection = slot.instance.upstream.take(False, asyncio.get_running_loop().time())
+        assert connection is not None, "the connection that proved it carries the first request"
+        assert not connection.stale
+        connection.abort()
+        await asyncio.sleep(0)
+        assert [(m.waiting, m.seen) for m in desk.said if isinstance(m, Want)] == [(1, 0), (0, 1)]
+        desk.leases.close()
+        await asyncio.sleep(0.01)
+    assert port.taken == 1
+
+
+@pytest.mark.looptime(False)
+async def test_an_instance_that_never_opens_counts_as_seen_when_it_is_gone_and_who_waits_asks_again() -> None:
+    desk = Desk()
+    waiting = desk.wait()
+    await asyncio.sleep(0)
+    desk.leases.grant(Port().grant())
+    await asyncio.sleep(0.005)
+    desk.leases.gone(Gone(InstanceId("a"), Failure(FailureKind.EXITED, "exit 1")))
+    await asyncio.sleep(0)
+    assert [(m.waiting, m.seen) for m in desk.said if isinstance(m, Want)] == [(1, 0), (1, 1)]
+    desk.leases.refuse(Refuse(KEY, failure=Failure(FailureKind.EXITED, "exit 1")))
+    with pytest.raises(SampanError, match="exit 1"):
+        await waiting
+    assert desk.given_back() == []
+    assert len(asyncio.all_tasks()) == 1, "nobody looks at its port any more"
+
+
+@pytest.mark.looptime(False)
+async def test_a_revoked_instance_is_given_back_before_it_has_opened() -> None:
+    desk = Desk()
+    desk.leases.grant(Port().grant())
+    desk.leases.revoke(Revoke(InstanceId("a")))
+    await asyncio.sleep(0)
+    assert desk.given_back() == ["a"]
+    assert desk.leases.held() == ()
+
+
+@pytest.mark.looptime(False)
+async def test_slots_granted_on_a_lost_connection_are_not_counted_on_the_next() -> None:
+    desk, port = Desk(), Port()
+    waiting = desk.wait()
+    await asyncio.sleep(0)
+    desk.leases.grant(port.grant())
+    desk.leases.reconnected()
+    async with await port.opens():
+        with await waiting:
+            await asyncio.sleep(0)
+        assert [(m.waiting, m.seen) for m in desk.said if isinstance(m, Want)][-1] == (0, 0)
+        desk.leases.close()
+        await asyncio.sleep(0.01)

@@ -95,7 +95,7 @@ def _event(words: list[str]) -> e.Event:
         case "found":
             return e.Found(InstanceId(rest[0]), key(rest[1]), InstanceState(rest[2]), "10.0.0.1", 80)
         case "created":
-            return e.Created(InstanceId(rest[0]))
+            return e.Created(InstanceId(rest[0]), "10.0.0.1", 80)
         case "started":
             took = float(rest[1].partition("=")[2]) if len(rest) > 1 else 0.0
             return e.Started(InstanceId(rest[0]), "10.0.0.1", 80, took=took)
@@ -129,6 +129,8 @@ def _told(decision: d.Decision) -> str:
             return f"stop {instance}: {why}"
         case d.Grant(gateway, instance, _, slots):
             return f"grant {instance} to {gateway}" + (f", {slots} slots" if slots > 1 else "")
+        case d.Opened(gateway, instance):
+            return f"tell {gateway} that {instance} is open"
         case d.Revoke(gateway, instance):
             return f"revoke {instance} from {gateway}"
         case d.Forget(gateway, instance, _):

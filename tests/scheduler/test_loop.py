@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sampan.engine.fake import FakeEngine
-from sampan.link.messages import Down, Gone, Grant, Refuse
+from sampan.link.messages import Down, Gone, Grant, Opened, Refuse
 from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId, VersionKey
@@ -182,7 +182,22 @@ async def test_a_spare_is_made_for_what_was_used_and_serves_the_next_cold_start(
         it.engine.calls.clear()
         it.want(1)
         await it.until(lambda: len(it.told) == 2)
+        await it.until(lambda: it.engine.calls)
         assert next(name for name, _ in it.engine.calls) == "start"
+
+
+async def test_a_spare_is_granted_while_it_starts_and_how_it_came_up_is_told_after() -> None:
+    async with world(spares=1) as it:
+        it.want(1)
+        await it.until(lambda: InstanceState.CREATED in it.states())
+        it.want(1)
+        await it.until(lambda: len(it.told) == 3)
+        grant, opened = it.told[1:]
+        assert isinstance(grant, Grant)
+        assert isinstance(opened, Opened)
+        assert (grant.opening, grant.cold, grant.startup) == (True, True, ())
+        assert opened.instance == grant.instance
+        assert [stage.name for stage in opened.startup] == ["start", "ready"]
 
 
 async def test_readying_a_version_for_which_there_is_no_room_fails_long_before_its_patience_ends() -> None:

@@ -35,6 +35,7 @@ class Scheduling(RuleBasedStateMachine):
         self.now = 0.0
         self.pending: dict[InstanceId, d.Decision] = {}
         self.held: dict[tuple[str, InstanceId], int] = {}  # the gateways' leases → slots
+        self.opening: dict[tuple[str, InstanceId], VersionKey] = {}  # of them, those whose port is waited for
         keys = [version(name).key for name in FUNCTIONS]
         self.waiting = {(gateway, key): 0 for gateway in GATEWAYS for key in keys}
         self.grants = dict.fromkeys(self.waiting, 0)
@@ -63,18 +64,22 @@ class Scheduling(RuleBasedStateMachine):
             case d.Grant(gateway, instance, key, slots):
                 assert (gateway, instance) not in self.held, "granted twice"
                 under_way = self.pending.get(instance)
-                assert under_way is None or isinstance(under_way, d.Thaw), "granted while something is under way"
+                assert under_way is None or self.leasable(under_way), "granted while something is under way"
                 self.held[gateway, instance] = slots
-                self.grants[gateway, key] += slots
                 others = sum(held for (_, id_), held in self.held.items() if id_ == instance)
                 assert 0 < slots <= others <= FUNCTIONS[key.partition("@")[0]], "slots were oversold"
                 bound = self.bound[gateway, key]
                 assert self.waiting[gateway, key] > 0 or instance in bound, "granted though nobody waits"
                 bound.discard(instance)
-                self.waiting[gateway, key] = max(0, self.waiting[gateway, key] - slots)
+                if isinstance(under_way, d.Start):
+                    self.opening[gateway, instance] = key
+                else:
+                    self.take(gateway, key, slots)
             case d.Refuse(gateway, key, _, _, _):
                 self.waiting[gateway, key] = 0
                 self.refused.append(key)
+            case d.Opened(gateway, instance):
+                assert (gateway, instance) in self.held, "told of what it does not hold"
             case d.Forget(gateway, instance, _):
                 assert (gateway, instance) not in self.held, "what a gateway holds was called gone"
                 for (name, _), waited in self.bound.items():
@@ -90,8 +95,17 @@ class Scheduling(RuleBasedStateMachine):
                 self.pending[instance] = decision
             case _:
                 assert decision.instance not in self.pending, "two things at once with one instance"
-                assert not self.holders(decision.instance) or isinstance(decision, d.Thaw)
+                assert not self.holders(decision.instance) or self.leasable(decision)
                 self.pending[decision.instance] = decision
+
+    def take(self, gateway: str, key: VersionKey, slots: int) -> None:
+        """Requests that waited get slots."""
+        self.grants[gateway, key] += slots
+        self.waiting[gateway, key] = max(0, self.waiting[gateway, key] - slots)
+
+    def leasable(self, decision: d.Decision) -> bool:
+        """Whether an instance may be leased meanwhile: its gateway then waits for it by itself."""
+        return isinstance(decision, d.Thaw) or (isinstance(decision, d.Start) and decision.created)
 
     def holders(self, instance: InstanceId) -> list[str]:
         return [gateway for gateway, id_ in self.held if id_ == instance]
@@ -129,17 +143,27 @@ class Scheduling(RuleBasedStateMachine):
         decision = self.pending.pop(id_)
         match decision:
             case d.Create() if not fails:
-                self.post(e.Created(id_))
+                self.post(e.Created(id_, "10.0.0.1", 80))
             case d.Start() if not fails:
                 self.post(e.Started(id_, "10.0.0.1", 80))
             case d.Create() | d.Start():
-                self.post(e.Failed(id_, Failure(FailureKind.EXITED, "exit 1")))
+                self.ends(id_, e.Failed(id_, Failure(FailureKind.EXITED, "exit 1")))
             case d.Freeze():
                 self.post(e.Frozen(id_))
             case d.Thaw():
                 self.post(e.Thawed(id_))
             case d.Stop():
                 self.post(e.Ended(id_))
+
+    @precondition(lambda self: self.opening)
+    @rule(data=st.data())
+    def a_port_opens(self, data: st.DataObject) -> None:
+        self.the_gateway_uses(*data.draw(st.sampled_from(sorted(self.opening))))
+
+    def the_gateway_uses(self, gateway: str, id_: InstanceId) -> None:
+        key = self.opening.pop((gateway, id_))
+        self.take(gateway, key, self.held[gateway, id_])
+        self.want(gateway, key)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -150,10 +174,19 @@ class Scheduling(RuleBasedStateMachine):
     @rule(data=st.data())
     def an_instance_dies(self, data: st.DataObject) -> None:
         _, id_ = data.draw(st.sampled_from(sorted(self.held)))
-        for gateway in self.holders(id_):
-            del self.held[gateway, id_]
+        if isinstance(self.pending.get(id_), d.Start):
+            return  # then its start fails
         self.pending.pop(id_, None)
-        self.post(e.Ended(id_, Failure(FailureKind.OUT_OF_MEMORY, "out of memory")))
+        self.ends(id_, e.Ended(id_, Failure(FailureKind.OUT_OF_MEMORY, "out of memory")))
+
+    def ends(self, id_: InstanceId, event: e.Event) -> None:
+        """Its gateways hear of it; those that waited for its port ask anew."""
+        lost = {gateway: self.held.pop((gateway, id_)) for gateway in self.holders(id_)}
+        vain = {gateway: key for gateway in lost if (key := self.opening.pop((gateway, id_), None))}
+        self.post(event)
+        for gateway, key in vain.items():
+            self.grants[gateway, key] += lost[gateway]
+            self.want(gateway, key)
 
     @invariant()
     def what_the_core_believes_is_so(self) -> None:
@@ -195,7 +228,7 @@ class Scheduling(RuleBasedStateMachine):
                 del self.pending[id_]
                 match decision:
                     case d.Create():
-                        self.post(e.Created(id_))
+                        self.post(e.Created(id_, "10.0.0.1", 80))
                     case d.Start():
                         self.post(e.Started(id_, "10.0.0.1", 80))
                     case d.Freeze():
@@ -204,6 +237,8 @@ class Scheduling(RuleBasedStateMachine):
                         self.post(e.Thawed(id_))
                     case d.Stop():
                         self.post(e.Ended(id_))
+            for opening in list(self.opening):
+                self.the_gateway_uses(*opening)
             for gateway, id_ in list(self.held):
                 self.the_gateway_returns(gateway, id_)
             self.now += 1.0
@@ -211,8 +246,11 @@ class Scheduling(RuleBasedStateMachine):
         raise AssertionError(f"somebody waits for ever: {self.waiting}, {self.bound}")
 
     def the_gateway_returns(self, gateway: str, id_: InstanceId) -> None:
-        del self.held[gateway, id_]
+        slots, key = self.held.pop((gateway, id_)), self.opening.pop((gateway, id_), None)
         self.post(e.GivenBack(gateway, id_))
+        if key is not None:
+            self.grants[gateway, key] += slots
+            self.want(gateway, key)
 
 
 Scheduling.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

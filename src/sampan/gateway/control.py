@@ -23,6 +23,7 @@ from sampan.link.messages import (
     Gone,
     Grant,
     Hello,
+    Opened,
     Records,
     Refuse,
     Revoke,
@@ -137,6 +138,8 @@ class Control:
         match message:
             case Grant():
                 leases.grant(message)
+            case Opened():
+                leases.opened(message)
             case Revoke():
                 leases.revoke(message)
             case Gone():

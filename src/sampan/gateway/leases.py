@@ -16,8 +16,9 @@ from sampan.gateway.instance import Instance, Slot
 from sampan.gateway.known import answer_heads
 from sampan.gateway.picky import Fit, Picky, Vanished, choose
 from sampan.gateway.refusals import expire, refused, too_many, too_many_in_all
-from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, Up, Want
+from sampan.link.messages import GiveBack, Gone, Grant, Lost, Opened, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
+from sampan.link.readiness import Doors
 from sampan.model.errors import Failure
 from sampan.model.names import InstanceId, VersionKey
 
@@ -60,6 +61,7 @@ class Leases:
         self._waiting_all = 0
         self._loop = asyncio.get_running_loop()
         self._heads = answer_heads()
+        self._doors = Doors()
         self._instances: dict[InstanceId, Instance] = {}
         self._pools: dict[VersionKey, _Pool] = {}
         self._waiting: dict[str, int] = {}  # function → waiters
@@ -181,8 +183,6 @@ class Leases:
                 del self._pools[key]
 
     def grant(self, grant: Grant) -> None:
-        pool = self._pool(grant.version)
-        pool.seen += grant.slots
         instance = self._instances.get(grant.instance)
         if instance is None:
             delay = self._delays.get(grant.version, DEFAULT_FREEZE_DELAY)
@@ -190,6 +190,34 @@ class Leases:
         else:
             instance.grant, instance.slots = grant, grant.slots
             instance.leaving = instance.lost = False
+        if grant.opening:
+            instance.unseen = grant.slots
+            instance.opening = self._loop.create_task(self._open(instance))
+        else:
+            self._pool(grant.version).seen += grant.slots
+            self._ready(instance)
+
+    async def _open(self, instance: Instance) -> None:
+        """Its slots are free as soon as its port accepts. Should it never: `gone` ends the wait, or a restart."""
+        await instance.upstream.open(self._doors)
+        instance.opening = None
+        self._see(instance)
+        self._ready(instance)
+
+    def _see(self, instance: Instance) -> None:
+        """Its slots came, or will not: control need not reckon with them as on their way any more."""
+        self._pool(instance.grant.version).seen += instance.unseen
+        instance.unseen = 0
+        self._say(instance.grant.version)
+
+    def opened(self, opened: Opened) -> None:
+        if (instance := self._instances.get(opened.instance)) is not None:
+            instance.startup = opened.startup
+
+    def _ready(self, instance: Instance) -> None:
+        """What was granted can be used."""
+        grant = instance.grant
+        pool = self._pool(grant.version)
         if instance.busy < instance.slots:
             pool.free[grant.instance] = instance
             self._serve_waiters(pool, cold=grant.cold)
@@ -247,6 +275,8 @@ class Leases:
         for message in self._unsaid:
             self._send(message)
         self._unsaid.clear()
+        for instance in self._instances.values():
+            instance.unseen = 0  # granted on the connection that is gone
         for key, pool in self._pools.items():
             pool.seen, pool.told = 0, (0, 0, ())
             if pool.waiters:
@@ -322,6 +352,10 @@ class Leases:
         if instance.timer is not None:
             instance.timer.cancel()
             instance.timer = None
+        if instance.opening is not None:
+            instance.opening.cancel()
+            instance.opening = None
+            self._see(instance)
         instance.upstream.close()
         instance.frames.close()
         if not instance.lost:

@@ -12,12 +12,14 @@ from typing import Any, Protocol, TypeVar
 import httptools
 
 from sampan.gateway.known import Heads
+from sampan.link.readiness import Doors
 from sampan.model.errors import BadResponse, SampanError
 
 CONNECT_TIMEOUT = 5.0  # seconds; loopback or one veth away, so only a stopped or overloaded instance takes longer
 FRESH = (
     1.0  # seconds; servers close kept connections after 2 s (gunicorn) and more: younger ones are not racing that
 )
+REOPEN = 0.01  # seconds
 _INTERIM = 64  # answers before the answer, such as early hints; more is no answer
 _PLAIN_STATUS = {
     f"HTTP/1.1 {status.value} {status.phrase}".encode(): status.value
@@ -306,9 +308,9 @@ class Connection(asyncio.Protocol):
 
     # ── pooling ──
 
-    def park(self, pool: "Upstream", now: float) -> None:
+    def park(self, pool: "Upstream", now: float, used: bool = True) -> None:
         self._pool, self._receiver = pool, None
-        self.used, self.idle_since = True, now
+        self.used, self.idle_since = used, now
 
 
 class Http2(Protocol):
@@ -359,6 +361,22 @@ class Upstream:
             raise Unreachable("the instance has ended")
         self._all.add(connection)
         return connection
+
+    async def open(self, doors: Doors) -> None:
+        """Wait until the address, a host and port, accepts, and keep the connection. Bounded by who calls."""
+        assert not isinstance(self._address, str)
+        loop = asyncio.get_running_loop()
+        while True:
+            sock = await doors.connected(*self._address)
+            try:
+                _, connection = await loop.create_connection(self._make, sock=sock)
+                break
+            except OSError:  # it was closed again at once
+                sock.close()
+                await asyncio.sleep(REOPEN)
+        self._all.add(connection)
+        connection.park(self, loop.time(), used=False)
+        self._idle.append(connection)
 
     def put(self, connection: Connection, now: float) -> None:
         """Keep it for the next request, if it can carry one."""

@@ -5,7 +5,8 @@ decides what runs. Both directions are idempotent statements about the present, 
 by saying everything once more (`Hello`, `Routes`).
 
     gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records · Sessions
-    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Revoke · Gone · Refuse · Tail · Sessions
+    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Opened · Revoke · Gone · Refuse · Tail
+                        Sessions
 """
 
 import msgspec
@@ -154,6 +155,14 @@ class Grant(_Message, frozen=True):
     cold: bool = False  # started for a waiting request
     startup: tuple[Stage, ...] = ()
     log_path: str = ""  # append framing lines here; empty: this engine frames no logs
+    opening: bool = False  # it starts just now: use it once its port accepts; `Opened` or `Gone` follows
+
+
+class Opened(_Message, frozen=True):
+    """An instance that was granted while it started is ready: how it came to be."""
+
+    instance: InstanceId
+    startup: tuple[Stage, ...]
 
 
 class Revoke(_Message, frozen=True):
@@ -188,4 +197,4 @@ class Tail(_Message, frozen=True):
     text: str = ""  # from `since` to there, the last 4 KiB
 
 
-Down = Routes | RouteChanged | DomainChanged | Grant | Revoke | Gone | Refuse | Tail | Sessions
+Down = Routes | RouteChanged | DomainChanged | Grant | Opened | Revoke | Gone | Refuse | Tail | Sessions

@@ -17,6 +17,8 @@ from sampan.scheduler.events import Event
 from sampan.scheduler.learning import learn, own_fault
 from sampan.scheduler.state import COMING, SPARE, Cluster, Fleet, Instance, Phase
 
+_NEARNESS = {Phase.STARTING: 0, Phase.FROZEN: 1}  # how soon an instance can serve; 2: all others
+
 TURN = 0.1
 """Seconds that a gateway waits for an instance of another one that has no other; a tick of the shell's."""
 
@@ -41,14 +43,17 @@ def step(cluster: Cluster, event: Event, now: float) -> list[Decision]:
 
 def _grants(cluster: Cluster, now: float) -> list[Decision]:
     """Idle instances for those who wait, one that is awake before one that is frozen, the last used first."""
+    return [decision for fleet in _by_age(cluster) for decision in _grants_of(cluster, fleet, now)]
+
+
+def _grants_of(cluster: Cluster, fleet: Fleet, now: float) -> list[Decision]:
     decisions: list[Decision] = []
-    for fleet in _by_age(cluster):
-        for gateway, want in sorted(fleet.wants.items(), key=lambda item: item[1].since):
-            while want.need:
-                instance = _open(cluster, fleet, gateway, now)
-                if instance is None:
-                    break
-                decisions += grant(fleet, gateway, want, instance, now)
+    for gateway, want in sorted(fleet.wants.items(), key=lambda item: item[1].since):
+        while want.need:
+            instance = _open(cluster, fleet, gateway, now)
+            if instance is None:
+                break
+            decisions += grant(fleet, gateway, want, instance, now)
     return decisions
 
 
@@ -60,7 +65,7 @@ def _open(cluster: Cluster, fleet: Fleet, gateway: str, now: float) -> Instance 
             for i in fleet.instances.values()
             if i.open_to(gateway, fleet.slots) and has_room(cluster, fleet, i, now)
         ),
-        key=lambda i: (i.phase is not Phase.FROZEN, bool(i.leases), i.last_used),
+        key=lambda i: (_NEARNESS.get(i.phase, 2), bool(i.leases), i.last_used),
         default=None,
     )
 
@@ -87,6 +92,7 @@ def _starts(cluster: Cluster, now: float) -> list[Decision]:
                 decisions += blocked
                 break
             decisions.append(_start(cluster, fleet, now))
+            decisions += _grants_of(cluster, fleet, now)
             under_way += 1
     return decisions
 
@@ -94,7 +100,7 @@ def _starts(cluster: Cluster, now: float) -> list[Decision]:
 def _wanted_starts(cluster: Cluster, fleet: Fleet, now: float) -> int:
     """Instances to start now, for those who wait or for the floor."""
     instances = [i for i in fleet.instances.values() if has_room(cluster, fleet, i, now)]
-    busy = sum(sum(i.leases.values()) for i in instances)
+    busy = sum(sum(i.leases.values()) for i in instances if i.phase is not Phase.STARTING)
     waited = now - fleet.oldest() if fleet.need() else 0.0
     coming = sum(i.phase in COMING and not i.leases for i in instances)
     waiting = sum(want.need > 0 for want in fleet.wants.values())
@@ -167,7 +173,7 @@ def _rebalance(fleet: Fleet, now: float) -> list[Decision]:
     """
     holders: dict[str, list[Instance]] = {}
     for instance in fleet.instances.values():
-        for gateway in instance.leases.keys() - instance.revoked:
+        for gateway in instance.leases.keys() - instance.revoked if instance.phase is not Phase.STARTING else ():
             holders.setdefault(gateway, []).append(instance)
     poor = [w.since for g, w in fleet.wants.items() if w.need and g not in holders]
     asked = sum(bool(i.revoked) and not i.unfit for i in fleet.instances.values())
@@ -210,10 +216,13 @@ def _dear(cluster: Cluster, instance: Instance) -> tuple[bool, bool, float]:
 
 
 def _start(cluster: Cluster, fleet: Fleet, now: float) -> Start:
+    """A sandbox that is there has its address: it can be granted at once, and its gateway sees its port open by
+    itself, two messages sooner than it would hear of it."""
     created = fleet.in_phase(frozenset({Phase.CREATED}))
     if created:
         instance = created[0]
         instance.enter(Phase.STARTING, now)
+        instance.early = fleet.plain and bool(instance.host)
         return Start(instance.id, fleet.version.key, created=True)
     instance = _new(cluster, fleet, Phase.STARTING, now)
     return Start(instance.id, fleet.version.key, created=False)

@@ -49,12 +49,19 @@ class Stop(_Decision, frozen=True):
 
 
 class Grant(_Decision, frozen=True):
-    """Lease slots of an instance to a gateway."""
+    """Lease slots of an instance to a gateway; of one that starts, it uses them once its port accepts."""
 
     gateway: str
     instance: InstanceId
     version: VersionKey
     slots: int
+
+
+class Opened(_Decision, frozen=True):
+    """Tell a gateway how an instance came to be ready that was granted before it was."""
+
+    gateway: str
+    instance: InstanceId
 
 
 class Revoke(_Decision, frozen=True):
@@ -90,4 +97,4 @@ class Tell(_Decision, frozen=True):
     sessions: tuple[Session, ...]
 
 
-Decision = Create | Start | Freeze | Thaw | Stop | Grant | Revoke | Forget | Refuse | Tell
+Decision = Create | Start | Freeze | Thaw | Stop | Grant | Opened | Revoke | Forget | Refuse | Tell

@@ -1,14 +1,19 @@
 """How waits and instances end: refused, discarded, stopped; frozen and ended when idle."""
 
+from collections.abc import Collection
+
 from sampan.scheduler.decisions import Decision, Freeze, Refuse, Revoke, Stop
 from sampan.scheduler.state import SPARE, Cluster, Fleet, Instance, Phase
 
 
-def refuse(fleet: Fleet, answer: Refuse) -> list[Decision]:
-    """Tell every gateway that waits. They take their wants back themselves; here they count as gone at once."""
+def refuse(fleet: Fleet, answer: Refuse, lost_by: Collection[str] = ()) -> list[Decision]:
+    """Tell every gateway that waits. They take their wants back themselves; here they count as gone at once.
+
+    lost_by: gateways whose requests waited for what will not come, though it was granted.
+    """
     decisions: list[Decision] = []
     for gateway, want in fleet.wants.items():
-        if want.need:
+        if want.need or (gateway in lost_by and want.waiting):
             want.waiting = 0
             decisions.append(
                 Refuse(gateway, answer.version, answer.failure, answer.no_capacity, answer.retry_after)
@@ -25,6 +30,8 @@ def discard(fleet: Fleet, instance: Instance, why: str, now: float, doubtful: bo
         asked = [gateway for gateway in instance.leases if gateway not in instance.revoked]
         instance.revoked.update(asked)
         return [Revoke(gateway, instance.id, for_good=True) for gateway in asked]
+    if instance.phase is Phase.STARTING:
+        return []  # it ends when its start has; how that went is told by who starts it
     return [stop(fleet, instance, why, now, doubtful)]
 
 

@@ -111,6 +111,9 @@ class Settled(_Event, frozen=True):
 
 class Created(_Event, frozen=True):
     instance: InstanceId
+    host: str = ""  # its address, known before its program runs
+    port: int = 0
+    log_path: str = ""
 
 
 class Started(_Event, frozen=True):

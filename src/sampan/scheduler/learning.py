@@ -4,7 +4,7 @@ from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId
 from sampan.scheduler import binding, scaling
-from sampan.scheduler.decisions import Decision, Forget, Refuse, Thaw
+from sampan.scheduler.decisions import Decision, Forget, Opened, Refuse, Thaw
 from sampan.scheduler.ending import discard, refuse
 from sampan.scheduler.events import (
     Bound,
@@ -95,8 +95,9 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
         case Created():
             if instance.phase is Phase.CREATING:
                 instance.enter(Phase.CREATED, now)
+                instance.host, instance.port, instance.log_path = event.host, event.port, event.log_path
         case Started():
-            _started(fleet, instance, event, now)
+            return _started(fleet, instance, event, now)
         case Failed():
             return _failed(cluster, fleet, instance, event, now)
         case Frozen():
@@ -110,10 +111,7 @@ def _learn_of_instance(cluster: Cluster, event: InstanceEvent, now: float) -> li
                 instance.enter(Phase.READY, now)
         case Ended(_, failure):
             del fleet.instances[instance.id]
-            return [
-                Forget(gateway, instance.id, failure)
-                for gateway in {**instance.leases} | dict.fromkeys(instance.lost_by)
-            ]
+            return _forgotten(instance, failure)
     return []
 
 
@@ -197,7 +195,8 @@ def _find(cluster: Cluster, found: Found, now: float) -> None:
     fleet = cluster.fleets.get(found.version)
     if fleet is None or found.instance in fleet.instances:
         return
-    leases = cluster.claims.pop(found.instance, {})
+    created = found.state is InstanceState.CREATED  # a gateway that claims it heard of a start that was cancelled
+    leases = {} if created else cluster.claims.pop(found.instance, {})
     instance = Instance(
         found.instance,
         found.version,
@@ -217,20 +216,23 @@ def _find(cluster: Cluster, found: Found, now: float) -> None:
     fleet.last_wanted = fleet.last_wanted or now
 
 
-def _started(fleet: Fleet, instance: Instance, event: Started, now: float) -> None:
+def _started(fleet: Fleet, instance: Instance, event: Started, now: float) -> list[Decision]:
     if instance.phase is not Phase.STARTING:
-        return
+        return []
     instance.enter(Phase.READY, now)
     instance.host, instance.port, instance.log_path = event.host, event.port, event.log_path
     instance.startup = event.stages
-    instance.cold, instance.last_used = True, now
+    instance.cold = not instance.early or not (instance.leases or instance.lost_by)
+    instance.last_used = now
     fleet.served, fleet.failures, fleet.failure = True, 0, None
     fleet.start_time = scaling.average(fleet.start_time, event.took, 0.3)
+    return [Opened(gateway, instance.id) for gateway in instance.leases]
 
 
 def _failed(cluster: Cluster, fleet: Fleet, instance: Instance, event: Failed, now: float) -> list[Decision]:
     spare = instance.phase in SPARE
     del fleet.instances[instance.id]
+    forgotten = _forgotten(instance, event.failure)
     fleet.failures += 1
     fleet.failure = event.failure
     fleet.retry_at = now + scaling.backoff(fleet.failures, cluster.limits.backoff_max)
@@ -238,8 +240,15 @@ def _failed(cluster: Cluster, fleet: Fleet, instance: Instance, event: Failed, n
     if ours:
         fleet.retry_at = now + 0.2 * fleet.failures
     if spare or ours or fleet.live:
-        return []
-    return refuse(fleet, Refuse("", fleet.version.key, failure=event.failure, retry_after=fleet.retry_at - now))
+        return forgotten
+    answer = Refuse("", fleet.version.key, failure=event.failure, retry_after=fleet.retry_at - now)
+    return forgotten + refuse(fleet, answer, instance.leases)
+
+
+def _forgotten(instance: Instance, failure: Failure | None) -> list[Decision]:
+    """Gateways that hold it, or could not use it, hear that it is no more, and why."""
+    holders = {**instance.leases} | dict.fromkeys(instance.lost_by)
+    return [Forget(gateway, instance.id, failure) for gateway in holders]
 
 
 def own_fault(fleet: Fleet) -> bool:

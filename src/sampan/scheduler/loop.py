@@ -15,6 +15,7 @@ from sampan.engine.engine import Gone as SandboxGone
 from sampan.link.messages import Down, Sessions
 from sampan.link.messages import Gone as InstanceGone
 from sampan.link.messages import Grant as LeaseGrant
+from sampan.link.messages import Opened as InstanceOpened
 from sampan.link.messages import Refuse as Refusal
 from sampan.link.messages import Revoke as LeaseRevoke
 from sampan.model.errors import Failure, FailureKind, StartFailed
@@ -28,6 +29,7 @@ from sampan.scheduler.decisions import (
     Forget,
     Freeze,
     Grant,
+    Opened,
     Refuse,
     Revoke,
     Start,
@@ -207,6 +209,8 @@ class Scheduler:
                 self._spawn(self._stop(decision, self.cluster.fleets[decision.version].version))
             case Grant():
                 self._grant(decision)
+            case Opened(gateway, id_):
+                self._tell(gateway, InstanceOpened(id_, _known(self.cluster, id_)[1].startup))
             case Revoke(gateway, id_, for_good):
                 self._tell(gateway, LeaseRevoke(id_, for_good))
             case Forget(gateway, id_, failure):
@@ -237,21 +241,22 @@ class Scheduler:
                 instance.host,
                 instance.port,
                 grant.slots,
-                instance.cold,
+                instance.cold or instance.phase is Phase.STARTING,
                 instance.startup if instance.cold else (),
                 instance.log_path,
+                opening=instance.phase is Phase.STARTING,
             ),
         )
         instance.cold = False
 
     async def _create_spare(self, id_: InstanceId, version: Version) -> None:
         try:
-            await self._starting.create(id_, version)
+            sandbox = await self._starting.create(id_, version)
         except StartFailed as error:
             self._working.pop(id_, None)
             self.post(Failed(id_, error.failure))
         else:
-            self.post(Created(id_))
+            self.post(Created(id_, sandbox.host, sandbox.port, sandbox.log_path))
 
     async def _start(self, id_: InstanceId, version: Version, created: bool) -> None:
         begin = time.monotonic()

@@ -27,11 +27,11 @@ class Starting:
         self._engine, self._hooks, self._history = engine, hooks, history
         self._account, self._region, self._timeout = account, region, timeout
 
-    async def create(self, id_: InstanceId, version: Version) -> tuple[Stage, ...]:
+    async def create(self, id_: InstanceId, version: Version) -> Sandbox:
         """Make the sandbox; an image that was collected meanwhile is pulled again. Raises: StartFailed."""
         spec = environment.sandbox(version, id_, self._account, self._region)
         try:
-            return (await self._engine.create(spec)).stages
+            return await self._engine.create(spec)
         except StartFailed as error:
             if error.failure.kind is not FailureKind.IMAGE_NOT_FOUND:
                 raise
@@ -39,14 +39,15 @@ class Starting:
         pinned = f"{version.image.reference.partition('@')[0]}@{version.image.digest}"
         await self._engine.images.pull(pinned, None)
         pulled = Stage("pull", begin, time.time_ns())
-        return (pulled, *(await self._engine.create(spec)).stages)
+        sandbox = await self._engine.create(spec)
+        return msgspec.structs.replace(sandbox, stages=(pulled, *sandbox.stages))
 
     async def start(self, id_: InstanceId, version: Version, created: bool) -> tuple[Sandbox, tuple[Stage, ...]]:
         """The ready sandbox, and the stages of its start. Raises: StartFailed, which tells those that were done.
 
         created: its sandbox has been made, by `create`.
         """
-        stages = () if created else await self.create(id_, version)
+        stages = () if created else (await self.create(id_, version)).stages
         self._history.note(id_, version.key)  # now that there is a log
         try:
             sandbox = await self._engine.start(id_, self._timeout)

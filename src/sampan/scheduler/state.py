@@ -67,6 +67,7 @@ class Instance:
     startup: tuple[Stage, ...] = ()  # how it came to be ready; the first grant tells it
     log_path: str = ""
     cold: bool = False  # the next grant is the first
+    early: bool = False  # granted while it starts
 
     def enter(self, phase: Phase, now: float) -> None:
         self.phase, self.since = phase, now
@@ -79,6 +80,8 @@ class Instance:
         """Whether the gateway may be granted a share of its `slots`."""
         if self.unfit or self.revoked or gateway in self.leases:
             return False
+        if self.phase is Phase.STARTING:
+            return self.early and sum(self.leases.values()) < slots
         if not self.leases:
             return self.idle
         return self.phase in (Phase.READY, Phase.THAWING) and sum(self.leases.values()) < slots
@@ -127,6 +130,12 @@ class Fleet:
     @property
     def slots(self) -> int:
         return self.version.concurrency
+
+    @property
+    def plain(self) -> bool:
+        """Its instances are ready as soon as their port accepts, and any request may be in any of them."""
+        version = self.version
+        return version.initializer is None and version.health_check is None and version.affinity is None
 
     @property
     def share(self) -> int:

@@ -35,7 +35,6 @@ _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _libc.inotify_add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
-_libc.timerfd_settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _libc.syscall.restype = ctypes.c_long
 
 
@@ -93,18 +92,6 @@ def watch_writes(inotify: int, path: str) -> int:
 
 def unwatch(inotify: int, watch: int) -> None:
     _check(_libc.inotify_rm_watch(inotify, watch), "inotify_rm_watch")
-
-
-def new_timer() -> int:
-    """A timer that is readable when it fires, finer than an event loop's millisecond."""
-    return _check(_libc.timerfd_create(1, os.O_CLOEXEC | os.O_NONBLOCK), "timerfd_create")
-
-
-def set_timer(fd: int, seconds: float) -> None:
-    """Fire once, `seconds` from now."""
-    whole = int(seconds)
-    value = struct.pack("=qqqq", 0, 0, whole, max(1, int((seconds - whole) * 1e9)))
-    _check(_libc.timerfd_settime(fd, 0, value, None), "timerfd_settime")
 
 
 def exit_status(pidfd: int) -> int | None:

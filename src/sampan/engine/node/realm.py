@@ -12,11 +12,11 @@ from sampan.engine.node.bundle import Bundle
 from sampan.engine.node.cgroup import Cgroup, cgroup, remove_parent
 from sampan.engine.node.logs import Logs
 from sampan.engine.node.network import Network
-from sampan.engine.node.readiness import Doors
 from sampan.engine.node.records import Record, Records
 from sampan.engine.node.rootfs import LayerFailed, Layers
 from sampan.engine.node.runtime import Runtime
 from sampan.engine.node.spec import CAPABILITIES
+from sampan.link.readiness import Doors
 
 log = logging.getLogger(__name__)
 

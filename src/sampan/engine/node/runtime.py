@@ -17,7 +17,7 @@ import msgspec
 
 from sampan.engine.engine import ExecResult
 from sampan.engine.node import process
-from sampan.engine.node.kernel import new_timer, set_timer
+from sampan.link.timer import new_timer, set_timer
 
 _CREATE_TIMEOUT = 30.0  # seconds; takes 7 ms, up to 50 with 500 sandboxes on two cores
 _RELEASE_TIMEOUT = 5.0  # seconds; takes 0.1 ms

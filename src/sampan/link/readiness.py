@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 
-from sampan.engine.node import kernel, process
+from sampan.link.timer import new_timer, set_timer
 
 # (until, seconds after the beginning; step, seconds). A refusal comes back within the call, 7 µs: at 0.3 ms a wait
 # costs 9 % of a core and finds a fast program 0.3 ms sooner than asyncio's whole milliseconds would. Many waits at
@@ -22,9 +22,13 @@ class Doors:
 
     async def accepts(self, host: str, port: int) -> None:
         """Returns once host:port accepts a connection. Whoever calls sets the deadline."""
+        (await self.connected(host, port)).close()
+
+    async def connected(self, host: str, port: int) -> socket.socket:
+        """The first connection that host:port accepts. Whoever calls sets the deadline."""
         loop = asyncio.get_running_loop()
         self._waits += 1
-        timer = kernel.new_timer()
+        timer = new_timer()
         due = asyncio.Event()
 
         def fired() -> None:
@@ -34,10 +38,11 @@ class Doors:
         loop.add_reader(timer, fired)
         try:
             begin = loop.time()
-            while not await _connects(host, port):
+            while (sock := await _connect(host, port)) is None:
                 due.clear()
-                kernel.set_timer(timer, _step(loop.time() - begin) * self._waits)
+                set_timer(timer, _step(loop.time() - begin) * self._waits)
                 await due.wait()
+            return sock
         finally:
             loop.remove_reader(timer)
             os.close(timer)
@@ -48,24 +53,30 @@ def _step(waited: float) -> float:
     return next(step for until, step in _SCHEDULE if waited < until)
 
 
-async def _connects(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as sock:
+async def _connect(host: str, port: int) -> socket.socket | None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
         code = sock.connect_ex((host, port))
         if code == errno.EINPROGRESS:
-            try:
-                async with asyncio.timeout(_ANSWER):
-                    await _writable(sock)
-            except TimeoutError:
-                return False
+            async with asyncio.timeout(_ANSWER):
+                await _writable(sock)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return code == 0
+    except TimeoutError:
+        code = errno.ETIMEDOUT
+    except BaseException:
+        sock.close()
+        raise
+    if code == 0:
+        return sock
+    sock.close()
+    return None
 
 
 async def _writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock, process.settle, future)
+    writable = asyncio.Event()
+    loop.add_writer(sock, writable.set)
     try:
-        await future
+        await writable.wait()
     finally:
         loop.remove_writer(sock)
