@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from sampan.gateway.tracing import Tracing
-from sampan.link.messages import Refuse, Want
+from sampan.link.messages import Opened, Refuse, Want
 from sampan.model.errors import Failure, FailureKind
 from sampan.model.instance import Stage as Step
 from sampan.model.invocation import InvocationRecord, Outcome, Traced, VersionFacts
-from sampan.model.names import RequestId
+from sampan.model.names import InstanceId, RequestId
 from sampan.model.trace import Status
 from sampan.telemetry.layout import layout
 from sampan.telemetry.spans import coverage, platform_spans
@@ -253,3 +253,41 @@ async def test_a_failed_start_has_the_stages_that_were_done(stage: MakeStage) ->
     ((record, _),) = await recorded(s)
     failed = [span.name for span in platform_spans(record, FACTS, "1", "local") if span.status is Status.ERROR]
     assert failed == ["web", "ColdStart", "RuntimeInitialization", "ready"]
+
+
+async def test_stages_that_are_told_after_the_grant_are_in_the_record(stage: MakeStage) -> None:
+    """An instance is granted while it starts; its gateway may see its port open before sandboxd does."""
+    s = await stage()
+    opened = asyncio.Event()
+
+    async def play(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.set()
+        await s.until(lambda: s.gateway.leases._instances[instance].startup != ())
+        writer.write(reply(b"done"))
+
+    function = await s.function(play)
+    version = await s.route()
+    instance = InstanceId("c-0")
+    began = 0
+
+    def grant(want: Want) -> None:
+        nonlocal began
+        began = want.oldest
+        s.grant(version.key, function, cold=True, opening=True, instance=instance)
+
+    s.on_want = grant
+    calling = asyncio.ensure_future(s.call())
+    await opened.wait()
+    late = began + 60 * 10**9  # after the slot was had
+    s.tell(
+        Opened(
+            instance, (Step("create", began, began + 9), Step("start", began + 9, late), Step("ready", late, late))
+        )
+    )
+    await calling
+    ((record, _),) = await recorded(s)
+    assert (record.cold, [step.name for step in record.startup]) == (True, ["create", "start", "ready"])
+    spans = platform_spans(record, FACTS, "1", "local")
+    assert coverage(spans) == 1.0
+    assert [span.end for span in spans if span.name in ("ColdStart", "start")] == [record.leased, record.leased]
+    assert "ready" not in {span.name for span in spans}

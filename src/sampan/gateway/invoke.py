@@ -127,9 +127,7 @@ class Invoke:
             for _ in range(ATTEMPTS):
                 slot = self._leases.take(served.version) if session is None else None
                 slot = slot or await self._wait(exchange, served, session)
-                exchange.leased = time.time_ns()
-                if slot.cold:
-                    cold, exchange.startup = True, slot.instance.grant.startup
+                exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
                         call = await self._in_function(
@@ -218,9 +216,7 @@ class Invoke:
             for _ in range(ATTEMPTS):
                 slot = self._leases.take(served.version) if session is None else None
                 slot = slot or await self._wait(exchange, served, session)
-                exchange.leased = time.time_ns()
-                if slot.cold:
-                    cold, exchange.startup = True, slot.instance.grant.startup
+                exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
                         outcome = await self._run_event(exchange, served, instance, body)
@@ -339,6 +335,8 @@ class Invoke:
         cold: bool,
     ) -> None:
         called = type(target) is HttpTarget
+        if cold and instance is not None:  # only now: of one that was granted while it started it comes later
+            exchange.startup = instance.startup
         self._control.record(
             InvocationRecord(
                 exchange.request,
