@@ -1,0 +1,124 @@
+"""`alibabacloud_fc20230330`, the vendor's client of FC 3.0: a span for every sending of each of its operations.
+
+The client names the operation in `call_api`; what is sent leaves through `DaraCore.do_action`, signed, once per
+attempt. The latter is shared with the vendor's other clients, whose requests pass untouched.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
+
+from opentelemetry import trace
+
+from sampan.sdk.instrumentation.library import Library, Patches
+from sampan.sdk.instrumentation.spans import CallSpan, calling, invoked, name, requested
+
+_INVOCATION = re.compile(r"/2023-03-30/functions/([^/]+)/invocations")
+
+
+@dataclass(slots=True)
+class _Operation:
+    """The one that is being carried out."""
+
+    action: str
+    path: str
+    region: str
+    attempts: int = 0
+
+    @property
+    def function(self) -> str:
+        found = _INVOCATION.fullmatch(self.path)
+        return unquote(found[1]) if found else ""
+
+
+_current: ContextVar[_Operation | None] = ContextVar("sampan_fc3_operation", default=None)
+
+
+class Fc3Instrumentor(Library):
+    """Instruments every `Client` of the library, blocking and async."""
+
+    package = "alibabacloud_fc20230330"
+    module = "alibabacloud_fc20230330.client"
+    requirements = ("alibabacloud-fc20230330 >= 4.0, < 5",)
+
+    def patch(self, module: ModuleType, tracer: trace.Tracer, patches: Patches) -> None:
+        def do_action(send: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(send)
+            def action(request: Any, *args: Any, **kwargs: Any) -> Any:
+                if (operation := _sends(request)) is None:
+                    return send(request, *args, **kwargs)
+                with _span(tracer, operation, module.DaraCore, request) as span:
+                    response = send(request, *args, **kwargs)
+                    span.answered(response.status_code, response.headers)
+                    return response
+
+            return action
+
+        def async_do_action(send: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(send)
+            async def action(request: Any, *args: Any, **kwargs: Any) -> Any:
+                if (operation := _sends(request)) is None:
+                    return await send(request, *args, **kwargs)
+                with _span(tracer, operation, module.DaraCore, request) as span:
+                    response = await send(request, *args, **kwargs)
+                    span.answered(response.status_code, response.headers)
+                    return response
+
+            return action
+
+        patches.wrap(module.Client, "call_api", _call_api)
+        patches.wrap(module.Client, "call_api_async", _call_api_async)
+        patches.wrap(module.DaraCore, "do_action", do_action)
+        patches.wrap(module.DaraCore, "async_do_action", async_do_action)
+
+
+def _call_api(call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def call_api(client: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+        with _carrying_out(client, params):
+            return call(client, params, *args, **kwargs)
+
+    return call_api
+
+
+def _call_api_async(call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    async def call_api_async(client: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+        with _carrying_out(client, params):
+            return await call(client, params, *args, **kwargs)
+
+    return call_api_async
+
+
+@contextmanager
+def _carrying_out(client: Any, params: Any) -> Iterator[None]:
+    region = getattr(client, "_region_id", None) or ""
+    operation = _Operation(str(getattr(params, "action", "")), str(getattr(params, "pathname", "")), region)
+    token = _current.set(operation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _sends(request: Any) -> _Operation | None:
+    """The operation that this request is of; None: it fetches credentials, or is no business of ours."""
+    operation = _current.get()
+    return operation if operation is not None and operation.path == request.pathname else None
+
+
+def _span(tracer: trace.Tracer, operation: _Operation, core: Any, request: Any) -> AbstractContextManager[CallSpan]:
+    try:
+        url: str = core.compose_url(request)
+    except Exception:  # no endpoint; sending it will say so
+        url = ""
+    attributes = requested(request.method, url, operation.attempts)
+    attributes |= invoked(operation.function, operation.region, str(attributes.get("server.address", "")))
+    operation.attempts += 1
+    return calling(tracer, name(operation.action, operation.function), attributes, request.headers)
