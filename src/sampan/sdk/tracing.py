@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 FC_CONTEXT = "x-fc-tracing-opentracing-span-context"
+TRACE_HEADERS = frozenset((TRACEPARENT, TRACESTATE, BAGGAGE, FC_CONTEXT))
 LONGEST = 8192  # bytes of tracestate or baggage; what is longer stays here. Source: tracing-contract.md §5.1
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

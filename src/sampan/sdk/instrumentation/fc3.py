@@ -1,13 +1,14 @@
 """`alibabacloud_fc20230330`, the vendor's client of FC 3.0: a span for every sending of each of its operations.
 
 The client names the operation in `call_api`; what is sent leaves through `DaraCore.do_action`, signed, once per
-attempt. The latter is shared with the vendor's other clients, whose requests pass untouched.
+attempt. The latter is shared with the vendor's other clients, whose requests pass untouched. All headers that are
+there are signed, so those of a trace that the caller wrote are held back until after that.
 """
 
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,6 +19,7 @@ from opentelemetry import trace
 
 from sampan.sdk.instrumentation.library import Library, Patches
 from sampan.sdk.instrumentation.spans import CallSpan, calling, invoked, name, requested
+from sampan.sdk.tracing import TRACE_HEADERS
 
 _INVOCATION = re.compile(r"/2023-03-30/functions/([^/]+)/invocations")
 
@@ -29,6 +31,7 @@ class _Operation:
     action: str
     path: str
     region: str
+    trace: dict[str, str]  # headers held back
     attempts: int = 0
 
     @property
@@ -80,27 +83,29 @@ class Fc3Instrumentor(Library):
 
 def _call_api(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
-    def call_api(client: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
-        with _carrying_out(client, params):
-            return call(client, params, *args, **kwargs)
+    def call_api(client: Any, params: Any, request: Any, runtime: Any) -> Any:
+        with _carrying_out(client, params, request):
+            return call(client, params, request, runtime)
 
     return call_api
 
 
 def _call_api_async(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
-    async def call_api_async(client: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
-        with _carrying_out(client, params):
-            return await call(client, params, *args, **kwargs)
+    async def call_api_async(client: Any, params: Any, request: Any, runtime: Any) -> Any:
+        with _carrying_out(client, params, request):
+            return await call(client, params, request, runtime)
 
     return call_api_async
 
 
 @contextmanager
-def _carrying_out(client: Any, params: Any) -> Iterator[None]:
-    region = getattr(client, "_region_id", None) or ""
-    operation = _Operation(str(getattr(params, "action", "")), str(getattr(params, "pathname", "")), region)
-    token = _current.set(operation)
+def _carrying_out(client: Any, params: Any, request: Any) -> Iterator[None]:
+    given: dict[str, str] = request.headers or {}
+    held = {key: value for key, value in given.items() if key.lower() in TRACE_HEADERS}
+    if held:  # the mapping is the caller's, so another takes its place
+        request.headers = {key: value for key, value in given.items() if key not in held}
+    token = _current.set(_Operation(params.action, params.pathname, client._region_id or "", held))
     try:
         yield
     finally:
@@ -113,7 +118,8 @@ def _sends(request: Any) -> _Operation | None:
     return operation if operation is not None and operation.path == request.pathname else None
 
 
-def _span(tracer: trace.Tracer, operation: _Operation, core: Any, request: Any) -> AbstractContextManager[CallSpan]:
+@contextmanager
+def _span(tracer: trace.Tracer, operation: _Operation, core: Any, request: Any) -> Iterator[CallSpan]:
     try:
         url: str = core.compose_url(request)
     except Exception:  # no endpoint; sending it will say so
@@ -121,4 +127,8 @@ def _span(tracer: trace.Tracer, operation: _Operation, core: Any, request: Any) 
     attributes = requested(request.method, url, operation.attempts)
     attributes |= invoked(operation.function, operation.region, str(attributes.get("server.address", "")))
     operation.attempts += 1
-    return calling(tracer, name(operation.action, operation.function), attributes, request.headers)
+    carried = dict(operation.trace)
+    with calling(tracer, name(operation.action, operation.function), attributes, carried) as span:
+        signed = {key.lower() for key in request.headers}
+        request.headers.update({key: value for key, value in carried.items() if key.lower() not in signed})
+        yield span
