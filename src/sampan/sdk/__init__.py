@@ -36,7 +36,7 @@ from sampan.sdk.exchange import Retries, Timeouts
 from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
 from sampan.sdk.instrumentation import instrument, uninstrument
 from sampan.sdk.invoking import HttpReply, Invocation
-from sampan.sdk.tracing import trace_context
+from sampan.sdk.propagation import trace_context
 from sampan.wire import domain_shapes, limit_shapes, shapes
 
 __all__ = [

@@ -16,7 +16,7 @@ import msgspec
 
 from sampan.model.access import AccessKey
 from sampan.sdk.errors import ApiError, InvalidCall, UnexpectedAnswer, Unreachable, api_error
-from sampan.sdk.tracing import passed_on
+from sampan.sdk.propagation import passed_on
 from sampan.wire.operations import PREFIX
 from sampan.wire.signature import sign, sign_trigger
 

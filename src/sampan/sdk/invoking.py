@@ -9,7 +9,7 @@ import msgspec
 
 from sampan.sdk.describing import at, segment
 from sampan.sdk.exchange import Call, Reply
-from sampan.sdk.tracing import Headers, of_trace
+from sampan.sdk.propagation import Headers, of_trace
 
 INVOKE_TIMEOUT = 900.0  # seconds without a byte: the longest start plus a long-running function
 

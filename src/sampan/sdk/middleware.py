@@ -10,7 +10,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
-from sampan.sdk.tracing import Headers, adopt, trace_context
+from sampan.sdk.propagation import Headers, adopt, trace_context
 
 Scope = MutableMapping[str, Any]
 AsgiApp = Callable[[Scope, Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]]

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode, Tracer
 
 from sampan.sdk import instrument, uninstrument
-from sampan.sdk.tracing import FC_CONTEXT
+from sampan.sdk.propagation import FC_CONTEXT
 from tests.sdk.loopback import Asked
 
 

@@ -18,7 +18,7 @@ from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled,
 from opentelemetry.trace import SpanKind
 
 from sampan.sdk import instrument, uninstrument
-from sampan.sdk.tracing import FC_CONTEXT
+from sampan.sdk.propagation import FC_CONTEXT
 from tests.api.serving import served
 from tests.sdk.instrumentation.conftest import Spans, assert_carried, failed, traceparent
 from tests.sdk.loopback import KEY, Answer, Loopback, function, refusal

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 
 from sampan.sdk import AsyncClient, Client, NotFound, Retries, Unreachable, instrument, trace_context, uninstrument
+from sampan.sdk.propagation import FC_CONTEXT
 from sampan.sdk.senders import Awaiting, Blocking
-from sampan.sdk.tracing import FC_CONTEXT
 from tests.sdk.instrumentation.conftest import Spans, assert_carried, failed, traceparent
 from tests.sdk.loopback import KEY, Answer, Loopback, function, refusal
 

@@ -19,7 +19,7 @@ from opentelemetry import trace
 
 from sampan.sdk.instrumentation.library import Library, Patches
 from sampan.sdk.instrumentation.spans import CallSpan, calling, invoked, name, requested
-from sampan.sdk.tracing import TRACE_HEADERS
+from sampan.sdk.propagation import TRACE_HEADERS
 
 _INVOCATION = re.compile(r"/2023-03-30/functions/([^/]+)/invocations")
 

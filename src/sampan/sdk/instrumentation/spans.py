@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled,
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sampan.sdk.tracing import FC_CONTEXT, parse_fc_context, passed_on, write_fc_context
+from sampan.sdk.propagation import FC_CONTEXT, parse_fc_context, passed_on, write_fc_context
 
 Attributes = dict[str, str | int]
 METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))

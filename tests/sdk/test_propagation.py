@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sampan.sdk import AsyncClient, Client, trace_context
 from sampan.sdk.middleware import asgi, wsgi
-from sampan.sdk.tracing import FC_CONTEXT, LONGEST, of_trace, parse_fc_context, passed_on, write_fc_context
+from sampan.sdk.propagation import FC_CONTEXT, LONGEST, of_trace, parse_fc_context, passed_on, write_fc_context
 from tests.sdk.loopback import KEY, Answer, Loopback
 
 INVOKE = "/2023-03-30/functions/web/invocations"
