@@ -7,8 +7,10 @@
 
 A method is a description of a call (`calls`, `invoking`, `extensions`); `exchange` signs it, decides on repeating
 it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`
-and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`. `instrument()` makes OpenTelemetry spans of
-calls, `trace_context` carries a trace over without them.
+and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`.
+
+`instrument()` makes OpenTelemetry spans of calls (`instrumentation`); `trace_context` carries a trace over without
+them (`propagation`), for a whole web application with `middleware`.
 """
 
 from sampan.sdk.client import AsyncClient, Client
