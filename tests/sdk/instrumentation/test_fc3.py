@@ -221,7 +221,7 @@ def test_the_platforms_own_api_takes_instrumented_calls(spans: Spans, tmp_path) 
 
 def test_uninstrumenting_leaves_no_trace(server: Loopback, client: Client) -> None:
     server.script["POST", INVOKE] = Answer(200)
-    uses = ("call_api", "call_api_async")
+    uses = ("call_api", "call_api_async", "execute", "execute_async")
     before = {**vars(DaraCore)}
     recorded = Spans()
     for _ in range(2):

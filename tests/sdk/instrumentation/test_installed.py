@@ -116,6 +116,25 @@ print(fc2.Client.invoke_function is wrapped)
     assert python(code) == "False\nTrue\n"
 
 
+def test_a_version_that_is_built_otherwise_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "fc2").mkdir()
+    (tmp_path / "fc2" / "__init__.py").write_text("from fc2.client import Client")
+    (tmp_path / "fc2" / "client.py").write_text("class Client:\n    def invoke_function(self): return 'called'")
+    code = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+import sampan.sdk
+sampan.sdk.instrument()
+import fc2
+print(fc2.Client().invoke_function(), hasattr(fc2.Client.invoke_function, "__wrapped__"))
+"""
+    told = run(sys.executable, "-c", code, PYTHONPATH=str(tmp_path))
+    assert told == (
+        "fc2 makes no spans, its version is not known here: "
+        "type object 'Client' has no attribute '_build_common_headers'\ncalled False\n"
+    )
+
+
 def test_without_opentelemetry_the_sdk_says_what_to_install() -> None:
     code = """
 import sys

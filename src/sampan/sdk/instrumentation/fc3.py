@@ -1,12 +1,14 @@
 """`alibabacloud_fc20230330`, the vendor's client of FC 3.0: a span for every sending of each of its operations.
 
-The client names the operation in `call_api`; what is sent leaves through `DaraCore.do_action`, signed, once per
-attempt. The latter is shared with the vendor's other clients, whose requests pass untouched. All headers that are
-there are signed, so those of a trace that the caller wrote are held back until after that.
+The client names the operation in `call_api` or `execute`; what is sent leaves through `do_action` of the core that
+`alibabacloud_tea_openapi` builds on, signed, once per attempt. The core is shared with the vendor's other clients,
+whose requests pass untouched. All headers that are there are signed, so those of a trace that the caller wrote are
+held back until after that.
 """
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -51,12 +53,15 @@ class Fc3Instrumentor(Library):
     requirements = ("alibabacloud-fc20230330 >= 4.0, < 5",)
 
     def patch(self, module: ModuleType, tracer: trace.Tracer, patches: Patches) -> None:
+        base = sys.modules[module.OpenApiClient.__module__]
+        core = getattr(base, "DaraCore", None) or base.TeaCore  # the latter until alibabacloud-tea-openapi 0.4
+
         def do_action(send: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(send)
             def action(request: Any, *args: Any, **kwargs: Any) -> Any:
                 if (operation := _sends(request)) is None:
                     return send(request, *args, **kwargs)
-                with _span(tracer, operation, module.DaraCore, request) as span:
+                with _span(tracer, operation, core, request) as span:
                     response = send(request, *args, **kwargs)
                     span.answered(response.status_code, response.headers)
                     return response
@@ -68,39 +73,44 @@ class Fc3Instrumentor(Library):
             async def action(request: Any, *args: Any, **kwargs: Any) -> Any:
                 if (operation := _sends(request)) is None:
                     return await send(request, *args, **kwargs)
-                with _span(tracer, operation, module.DaraCore, request) as span:
+                with _span(tracer, operation, core, request) as span:
                     response = await send(request, *args, **kwargs)
                     span.answered(response.status_code, response.headers)
                     return response
 
             return action
 
-        patches.wrap(module.Client, "call_api", _call_api)
-        patches.wrap(module.Client, "call_api_async", _call_api_async)
-        patches.wrap(module.DaraCore, "do_action", do_action)
-        patches.wrap(module.DaraCore, "async_do_action", async_do_action)
+        for method in ("call_api", "execute"):
+            patches.wrap(module.Client, method, _operation)
+            patches.wrap(module.Client, f"{method}_async", _async_operation)
+        patches.wrap(core, "do_action", do_action)
+        patches.wrap(core, "async_do_action", async_do_action)
 
 
-def _call_api(call: Callable[..., Any]) -> Callable[..., Any]:
+def _operation(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
-    def call_api(client: Any, params: Any, request: Any, runtime: Any) -> Any:
+    def operation(client: Any, params: Any, request: Any, runtime: Any) -> Any:
         with _carrying_out(client, params, request):
             return call(client, params, request, runtime)
 
-    return call_api
+    return operation
 
 
-def _call_api_async(call: Callable[..., Any]) -> Callable[..., Any]:
+def _async_operation(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
-    async def call_api_async(client: Any, params: Any, request: Any, runtime: Any) -> Any:
+    async def operation(client: Any, params: Any, request: Any, runtime: Any) -> Any:
         with _carrying_out(client, params, request):
             return await call(client, params, request, runtime)
 
-    return call_api_async
+    return operation
 
 
 @contextmanager
 def _carrying_out(client: Any, params: Any, request: Any) -> Iterator[None]:
+    current = _current.get()
+    if current is not None and current.path == params.pathname:  # `call_api` has handed it to `execute`
+        yield
+        return
     given: dict[str, str] = request.headers or {}
     held = {key: value for key, value in given.items() if key.lower() in TRACE_HEADERS}
     if held:  # the mapping is the caller's, so another takes its place

@@ -1,5 +1,6 @@
 """What the instrumentors share: wrappers that are put in once a library is imported, and taken out again."""
 
+import logging
 from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 import sampan
 
+log = logging.getLogger(__name__)
 _ABSENT = object()
 Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -64,7 +66,15 @@ class Library(BaseInstrumentor):  # type: ignore[misc]
             self._patches = None
 
     def _imported(self, module: ModuleType) -> None:
-        """Once for every time that `_instrument` found the library not imported, so it may come late or often."""
-        if self._tracer is not None and self._patches is None:
-            self._patches = Patches()
+        """Once for every time that `_instrument` found the library not imported, so it may come late or often.
+
+        Runs within the program's own import, which nothing here may break.
+        """
+        if self._tracer is None or self._patches is not None:
+            return
+        self._patches = Patches()
+        try:
             self.patch(module, self._tracer, self._patches)
+        except AttributeError as error:
+            self._patches.restore()
+            log.warning("%s makes no spans, its version is not known here: %s", self.package, error)
