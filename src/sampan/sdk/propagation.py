@@ -1,7 +1,7 @@
 """The trace that a function was called in, carried over to the calls it makes; by the request's headers alone.
 
     with trace_context(request.headers):
-        sampan.invoke("next", b"…")
+        sampan.invoke("next", "…")
 
 With OpenTelemetry none of this is needed: see `instrumentation`. A hop that makes no span of its own hands the
 context on as it came. Source: tracing-contract.md §4, §5.1.

@@ -112,7 +112,7 @@ def _carrying_out(client: Any, params: Any, request: Any) -> Iterator[None]:
         yield
         return
     given: dict[str, str] = request.headers or {}
-    held = {key: value for key, value in given.items() if key.lower() in TRACE_HEADERS}
+    held = {key: value for key, value in given.items() if value and key.lower() in TRACE_HEADERS}
     if held:  # the mapping is the caller's, so another takes its place
         request.headers = {key: value for key, value in given.items() if key not in held}
     token = _current.set(_Operation(params.action, params.pathname, client._region_id or "", held))

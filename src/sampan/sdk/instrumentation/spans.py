@@ -150,7 +150,8 @@ def _parent(headers: Mapping[str, str]) -> Context:
     current = context.get_current()
     if trace.get_current_span(current).get_span_context().is_valid:
         return current
-    given = {**passed_on(headers), **{key.lower(): value for key, value in headers.items()}}
+    written = {key.lower(): value for key, value in headers.items() if isinstance(value, str)}
+    given = {**passed_on(headers), **written}
     for propagator in (_W3C, propagate.get_global_textmap()):
         found = propagator.extract(given, current)
         if trace.get_current_span(found).get_span_context().is_valid:
