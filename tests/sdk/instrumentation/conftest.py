@@ -59,6 +59,18 @@ def assert_carried(span: ReadableSpan, asked: Asked, fc: bool = False) -> None:
     assert asked.headers.get(FC_CONTEXT) == (fc_context(span) if fc else None)
 
 
+OF_EACH_REQUEST = {"date", "authorization", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
+OF_THE_TRACE = {"traceparent", FC_CONTEXT}
+
+
+def assert_same_but_for_the_trace(bare: Asked, instrumented: Asked) -> None:
+    assert bare.headers.keys() == instrumented.headers.keys() - OF_THE_TRACE
+    for name in bare.headers.keys() - OF_EACH_REQUEST:
+        assert bare.headers[name] == instrumented.headers[name]
+    same = ("method", "path", "query", "body")
+    assert [getattr(bare, each) for each in same] == [getattr(instrumented, each) for each in same]
+
+
 def failed(span: ReadableSpan) -> str | None:
     """Its error type; None when it went well."""
     assert (span.status.status_code is StatusCode.ERROR) == ("error.type" in span.attributes)

@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled,
 from opentelemetry.trace import SpanKind
 
 from sampan.sdk import instrument, trace_context, uninstrument
-from tests.sdk.instrumentation.conftest import Spans, assert_carried, failed
+from tests.sdk.instrumentation.conftest import Spans, assert_carried, assert_same_but_for_the_trace, failed
 from tests.sdk.loopback import KEY, Answer, Asked, Loopback, loopback
 
 INVOKE = "/2016-08-15/services/svc.prod/functions/web/invocations"
@@ -205,6 +205,15 @@ def test_the_vendors_own_endpoint_tells_provider_and_region(
     told = spans.call.attributes
     assert (told["faas.invoked_provider"], told["faas.invoked_region"]) == ("alibaba_cloud", region)
     assert (told["server.address"], told["server.port"]) == (host, 443)
+
+
+def test_a_request_is_the_same_but_for_its_context(server: Loopback, client: fc2.Client) -> None:
+    server.script["POST", INVOKE] = Answer()
+    client.invoke_function("svc.prod", "web", b"x", headers={"x-fc-log-type": "Tail"})
+    instrument(Spans().provider)
+    client.invoke_function("svc.prod", "web", b"x", headers={"x-fc-log-type": "Tail"})
+    uninstrument()
+    assert_same_but_for_the_trace(*server.asked)
 
 
 def test_uninstrumenting_leaves_no_trace(server: Loopback, client: fc2.Client) -> None:

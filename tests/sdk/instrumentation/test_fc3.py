@@ -20,7 +20,13 @@ from opentelemetry.trace import SpanKind
 from sampan.sdk import instrument, uninstrument
 from sampan.sdk.propagation import FC_CONTEXT
 from tests.api.serving import served
-from tests.sdk.instrumentation.conftest import Spans, assert_carried, failed, traceparent
+from tests.sdk.instrumentation.conftest import (
+    Spans,
+    assert_carried,
+    assert_same_but_for_the_trace,
+    failed,
+    traceparent,
+)
 from tests.sdk.loopback import KEY, Answer, Loopback, function, refusal
 
 INVOKE = "/2023-03-30/functions/a%20b/invocations"
@@ -217,6 +223,15 @@ def test_the_platforms_own_api_takes_instrumented_calls(spans: Spans, tmp_path) 
         client.create_function(fc.CreateFunctionRequest(body=given))
         client.get_function("web", fc.GetFunctionRequest())
     assert [(span.name, failed(span)) for span in spans.calls] == [("CreateFunction", None), ("GetFunction", None)]
+
+
+def test_a_request_is_the_same_but_for_its_context(server: Loopback, client: Client) -> None:
+    server.script["POST", INVOKE] = Answer(200)
+    client.invoke_function("a b", EVENT)
+    instrument(Spans().provider)
+    client.invoke_function("a b", EVENT)
+    uninstrument()
+    assert_same_but_for_the_trace(*server.asked)
 
 
 def test_uninstrumenting_leaves_no_trace(server: Loopback, client: Client) -> None:

@@ -11,7 +11,13 @@ from opentelemetry.trace import SpanKind
 from sampan.sdk import AsyncClient, Client, NotFound, Retries, Unreachable, instrument, trace_context, uninstrument
 from sampan.sdk.propagation import FC_CONTEXT
 from sampan.sdk.senders import Awaiting, Blocking
-from tests.sdk.instrumentation.conftest import Spans, assert_carried, failed, traceparent
+from tests.sdk.instrumentation.conftest import (
+    Spans,
+    assert_carried,
+    assert_same_but_for_the_trace,
+    failed,
+    traceparent,
+)
 from tests.sdk.loopback import KEY, Answer, Loopback, function, refusal
 
 INVOKE = "/2023-03-30/functions/web/invocations"
@@ -226,6 +232,29 @@ def test_where_instrumentation_is_suppressed_nothing_is_added(
         assert client.invoke("web").text == "ok"
     assert not spans.calls
     assert "traceparent" not in server.asked[0].headers
+
+
+def test_a_request_is_the_same_but_for_its_context(server: Loopback, client: Client) -> None:
+    server.script["POST", INVOKE] = Answer()
+    client.invoke("web", b"x", qualifier="prod", log=True, headers={"X-Mine": "1"})
+    instrument(Spans().provider)
+    client.invoke("web", b"x", qualifier="prod", log=True, headers={"X-Mine": "1"})
+    uninstrument()
+    assert_same_but_for_the_trace(*server.asked)
+
+
+def test_without_a_tracer_that_records_the_requests_trace_goes_on_as_it_is(
+    server: Loopback, client: Client
+) -> None:
+    server.script["POST", INVOKE] = Answer()
+    instrument(trace.NoOpTracerProvider())
+    try:
+        client.invoke("web")
+        client.invoke("web", trace={"traceparent": OUTSIDE, "tracestate": "a=1"})
+    finally:
+        uninstrument()
+    assert "traceparent" not in server.asked[0].headers
+    assert (server.asked[1].headers["traceparent"], server.asked[1].headers["tracestate"]) == (OUTSIDE, "a=1")
 
 
 def test_uninstrumenting_leaves_no_trace(server: Loopback, client: Client) -> None:
