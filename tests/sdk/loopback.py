@@ -61,12 +61,7 @@ class Loopback:
         self._nonces = Nonces()
 
     def answer(self, asked: Asked, target: str, headers: list[tuple[str, str]]) -> Answer:
-        keys = {KEY.id: KEY}
-        if asked.path.startswith("/fn/"):
-            verify_trigger(asked.method, target, headers, keys.get, time.time())
-        else:
-            digest = sha256(asked.body).hexdigest()
-            verify(asked.method, target, headers, keys.get, time.time(), self._nonces, digest)
+        self.check(asked, target, headers)
         self.asked.append(asked)
         planned = self.script.get((asked.method, asked.path))
         if planned is None:
@@ -75,14 +70,23 @@ class Loopback:
             return planned.pop(0) if len(planned) > 1 else planned[0]
         return planned if isinstance(planned, Answer) else planned(asked)
 
+    def check(self, asked: Asked, target: str, headers: list[tuple[str, str]]) -> None:
+        """Raises what is wrong with the signature."""
+        keys = {KEY.id: KEY}
+        if asked.path.startswith("/fn/"):
+            verify_trigger(asked.method, target, headers, keys.get, time.time())
+        else:
+            digest = sha256(asked.body).hexdigest()
+            verify(asked.method, target, headers, keys.get, time.time(), self._nonces, digest)
+
     def requests(self, method: str, path: str) -> list[Asked]:
         return [each for each in self.asked if (each.method, each.path) == (method, path)]
 
 
 @contextmanager
-def loopback() -> Iterator[Loopback]:
+def loopback(kind: type[Loopback] = Loopback) -> Iterator[Loopback]:
     """Serves until the block ends."""
-    server = Loopback()
+    server = kind()
 
     class Connection(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -8,6 +8,9 @@
 A method is a description of a call (`calls`, `invoking`, `extensions`); `exchange` signs it, decides on repeating
 it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`
 and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`.
+
+`instrument()` makes OpenTelemetry spans of calls (`instrumentation`); `trace_context` carries a trace over without
+them (`propagation`), for a whole web application with `middleware`.
 """
 
 from sampan.sdk.client import AsyncClient, Client
@@ -19,6 +22,7 @@ from sampan.sdk.errors import (
     Denied,
     InvalidCall,
     InvalidRequest,
+    MissingPackage,
     NotConfigured,
     NotFound,
     PlatformFailed,
@@ -32,7 +36,9 @@ from sampan.sdk.errors import (
 )
 from sampan.sdk.exchange import Retries, Timeouts
 from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
+from sampan.sdk.instrumentation import instrument, uninstrument
 from sampan.sdk.invoking import HttpReply, Invocation
+from sampan.sdk.propagation import trace_context
 from sampan.wire import domain_shapes, limit_shapes, shapes
 
 __all__ = [
@@ -49,6 +55,7 @@ __all__ = [
     "InvalidRequest",
     "Invocation",
     "LogLine",
+    "MissingPackage",
     "NotConfigured",
     "NotFound",
     "PlatformFailed",
@@ -64,6 +71,9 @@ __all__ = [
     "Unreachable",
     "UnsafeCredentials",
     "domain_shapes",
+    "instrument",
     "limit_shapes",
     "shapes",
+    "trace_context",
+    "uninstrument",
 ]

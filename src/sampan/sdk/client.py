@@ -174,6 +174,7 @@ def _settled(credentials: Credentials, retries: Retries, timeouts: Timeouts) -> 
         retries=retries,
         timeouts=timeouts,
         user_agent=f"sampan-sdk/{sampan.__version__}",
+        region=credentials.region,
     )
 
 

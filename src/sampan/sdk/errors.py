@@ -29,6 +29,13 @@ class InvalidCall(SdkError):
     """The endpoint, a path or a header cannot be written into a request."""
 
 
+class MissingPackage(SdkError):
+    """Something optional is asked for that is not installed. Says how to install it."""
+
+    def __init__(self, what: str, command: str) -> None:
+        super().__init__(f"{what} is not installed; run: {command}")
+
+
 class UnexpectedAnswer(SdkError):
     """Something answered, but not in the words of this API."""
 

@@ -16,6 +16,7 @@ import msgspec
 
 from sampan.model.access import AccessKey
 from sampan.sdk.errors import ApiError, InvalidCall, UnexpectedAnswer, Unreachable, api_error
+from sampan.sdk.propagation import passed_on
 from sampan.wire.operations import PREFIX
 from sampan.wire.signature import sign, sign_trigger
 
@@ -52,6 +53,7 @@ class Call(Generic[T]):
     timeout: float | None = None  # seconds without a byte; None: the client's own
     to_function: bool = False  # a function's URL: its own signature, and every status is the function's word
     repeatable: bool | None = None  # None: as the method says
+    function: str = ""  # the one that is invoked; "": none
 
     @property
     def safe_to_repeat(self) -> bool:
@@ -83,7 +85,19 @@ class Settled:
     retries: Retries
     timeouts: Timeouts
     user_agent: str
+    region: str = ""  # "": not known
     clock: Callable[[], float] = time.time  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sending of a call."""
+
+    request: httpx.Request
+    number: int  # from 1
+    action: str
+    function: str  # as in `Call`
+    region: str
 
 
 def pause(policy: Retries, attempt: int, outcome: Reply | httpx.RequestError, repeatable: bool) -> float | None:
@@ -116,8 +130,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def conversation(
     call: Call[T], settled: Settled
-) -> Generator[httpx.Request | float, httpx.Response | None, httpx.Response]:
-    """Yields requests to send and seconds to wait; returns the answer once it is a good one.
+) -> Generator[Attempt | float, httpx.Response | None, httpx.Response]:
+    """Yields attempts to send and seconds to wait; returns the answer once it is a good one.
 
     A failed send is thrown in as its `httpx.RequestError`; a bad answer must have been read.
 
@@ -128,7 +142,8 @@ def conversation(
         attempt += 1
         outcome: Reply | httpx.RequestError
         try:
-            response = yield _written(call, settled)
+            request = _written(call, settled)
+            response = yield Attempt(request, attempt, call.action, call.function, settled.region)
             assert response is not None
             if response.status_code < 400 or call.to_function:
                 return response
@@ -156,7 +171,7 @@ def signed(call: Call[T], settled: Settled) -> httpx.Request:
     request = httpx.Request(
         call.method,
         settled.endpoint.rstrip("/") + call.target,
-        headers={"user-agent": settled.user_agent, **_api_headers(call), **call.headers},
+        headers={"user-agent": settled.user_agent, **_api_headers(call), **passed_on(call.headers), **call.headers},
         content=call.body or None,
         extensions={"timeout": _deadlines(call, settled.timeouts)},
     )

@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.sdk.describing import at, segment
 from sampan.sdk.exchange import Call, Reply
+from sampan.sdk.propagation import Headers, of_trace
 
 INVOKE_TIMEOUT = 900.0  # seconds without a byte: the longest start plus a long-running function
 
@@ -57,11 +58,13 @@ def invoke(
     qualifier: str | None = None,
     log: bool = False,
     headers: Mapping[str, str] | None = None,
+    trace: Headers | None = None,
     timeout: float = INVOKE_TIMEOUT,
 ) -> Call[Invocation]:
     """Call the function with an event and wait for its result.
 
     A function that fails is no exception: look at `error_type`. `log`: ask for the end of the request's log.
+    `trace`: headers of the request that this call belongs to; without it that of `sdk.trace_context`.
     `timeout`: seconds without a byte of the answer. Source: function-compute-api.md §6.
     """
     return Call(
@@ -73,9 +76,11 @@ def invoke(
         headers={
             "content-type": "application/octet-stream",
             **({"x-fc-log-type": "Tail"} if log else {}),
+            **of_trace(trace),
             **(headers or {}),
         },
         timeout=timeout,
+        function=name,
     )
 
 
@@ -88,9 +93,13 @@ def http(
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     body: bytes | str = b"",
+    trace: Headers | None = None,
     timeout: float = INVOKE_TIMEOUT,
 ) -> Call[HttpReply]:
-    """An HTTP request to the function's own URL, signed. Every status is the function's word, none is raised."""
+    """An HTTP request to the function's own URL, signed. Every status is the function's word, none is raised.
+
+    `trace`: as for `invoke`.
+    """
     target = f"/fn/{segment(name)}"
     if qualifier:
         target += f":{segment(qualifier)}"
@@ -103,9 +112,10 @@ def http(
         target=target,
         decode=lambda reply: HttpReply(reply.status, reply.headers, reply.body),
         body=body.encode() if isinstance(body, str) else body,
-        headers=dict(headers or {}),
+        headers={**of_trace(trace), **(headers or {})},
         timeout=timeout,
         to_function=True,
+        function=name,
     )
 
 

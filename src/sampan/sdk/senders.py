@@ -8,7 +8,7 @@ from typing import TypeVar
 import httpx
 
 from sampan.sdk.errors import SdkError, Unreachable
-from sampan.sdk.exchange import Call, Settled, conversation, reply_of
+from sampan.sdk.exchange import Attempt, Call, Settled, conversation, reply_of
 
 T = TypeVar("T")
 
@@ -43,15 +43,20 @@ class Blocking:
                     step = steps.send(None)
                     continue
                 try:
-                    response = self._http.send(step, stream=stream)
-                    if stream and response.is_error:
-                        response.read()
+                    response = self._attempt(step, stream)
                 except httpx.RequestError as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
         except StopIteration as done:
             return _returned(done)
+
+    def _attempt(self, attempt: Attempt, stream: bool) -> httpx.Response:
+        """`instrumentation.ours` makes a span of it."""
+        response = self._http.send(attempt.request, stream=stream)
+        if stream and response.is_error:
+            response.read()
+        return response
 
 
 class Awaiting:
@@ -85,15 +90,20 @@ class Awaiting:
                     step = steps.send(None)
                     continue
                 try:
-                    response = await self._http.send(step, stream=stream)
-                    if stream and response.is_error:
-                        await response.aread()
+                    response = await self._attempt(step, stream)
                 except httpx.RequestError as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
         except StopIteration as done:
             return _returned(done)
+
+    async def _attempt(self, attempt: Attempt, stream: bool) -> httpx.Response:
+        """`instrumentation.ours` makes a span of it."""
+        response = await self._http.send(attempt.request, stream=stream)
+        if stream and response.is_error:
+            await response.aread()
+        return response
 
 
 def _returned(done: StopIteration) -> httpx.Response:
