@@ -1,0 +1,325 @@
+"""One back-end's exporter: a bounded buffer, batches, tries with growing pauses, and what became of everything.
+
+Nobody waits for it: `offer` takes what there is room for and says how much that was. When the buffer is full the
+newest is dropped, not the oldest: what is held stays whole, what is held grows too old and makes room, and the one
+who offers learns of it at once. Delivery is at least once: a request whose answer was lost is repeated.
+
+Source: OTLP 1.x, "Retryable response codes", "Partial success"; tracing-contract.md §5.5.
+"""
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from sampan.collector.export.notices import Notices
+from sampan.collector.export.patience import Limits, pause
+from sampan.collector.export.transport import Refused, TooLarge, Transport, Unavailable
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+_LIMITS = Limits()
+_CLOSE = 5.0  # seconds that are given for what is still held
+
+
+class Budget:
+    """Bytes that several exporters may hold together."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+
+    def take(self, size: int) -> bool:
+        if size > self._free:
+            return False
+        self._free -= size
+        return True
+
+    def give(self, size: int) -> None:
+        self._free += size
+
+
+class Weigh(Protocol[T_contra]):
+    """Bytes that an item takes in memory, about."""
+
+    def __call__(self, item: T_contra, /) -> int: ...
+
+
+class ExportState(msgspec.Struct, frozen=True):
+    """What became of what was offered, for metrics and health. `dropped` by reason: full, aged, refused, …"""
+
+    target: str
+    sent: int
+    rejected: int  # of those sent, by a back-end that took the rest
+    dropped: dict[str, int]
+    held: int
+    failing_since: float | None  # of the loop's clock
+    last_error: str
+
+
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    item: T
+    size: int
+    until: float  # of the loop's clock; afterwards it is given up
+
+
+class Exporter(Generic[T]):
+    """Sends items to one back-end. `run` does the work; `close` sends what is left, for a bounded time."""
+
+    def __init__(
+        self,
+        target: str,
+        transport: Transport[T],
+        weigh: Weigh[T],
+        limits: Limits = _LIMITS,
+        budget: Budget | None = None,
+    ) -> None:
+        """target: for people, without secrets."""
+        self.target = target
+        self._transport, self._weigh, self._limits, self._budget = transport, weigh, limits, budget
+        self._loop = asyncio.get_running_loop()
+        self._buffer: deque[_Held[T]] = deque()
+        self._waiting_size = 0  # bytes in the buffer
+        self._items = self._size = 0  # held: in the buffer and on their way
+        self._arrived = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._settled = asyncio.Event()  # nothing is on its way
+        self._settled.set()
+        self._on_way = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures = 0  # in a row
+        self._resume = 0.0  # of the loop's clock: no request before
+        self._failing_since: float | None = None
+        self._last_error = ""
+        self._sent = self._rejected = 0
+        self._dropped: Counter[str] = Counter()
+        self._notices = Notices(target)
+
+    # ── for those who have something ──
+
+    def offer(self, items: Sequence[T]) -> int:
+        """Take as many as there is room for, from the first on; returns how many. Never waits."""
+        if self._closing.is_set():
+            self._drop("closed", len(items))
+            return 0
+        until = self._loop.time() + self._limits.age
+        taken = 0
+        for item in items:
+            size = self._weigh(item)
+            if not self._admit(size):
+                self._drop("full", len(items) - taken)
+                break
+            self._buffer.append(_Held(item, size, until))
+            self._waiting_size += size
+            taken += 1
+        if taken:
+            self._arrived.set()
+        return taken
+
+    def state(self) -> ExportState:
+        return ExportState(
+            self.target,
+            self._sent,
+            self._rejected,
+            dict(self._dropped),
+            self._items,
+            self._failing_since,
+            self._last_error,
+        )
+
+    # ── the work ──
+
+    async def run(self) -> None:
+        """Send, until cancelled or closed. Cancelled, it puts back what was on its way, for `close`."""
+        slots = asyncio.Semaphore(self._limits.in_flight)
+        async with asyncio.TaskGroup() as group:
+            while not self._closing.is_set():
+                await slots.acquire()
+                await self._batch_is_due()
+                task = group.create_task(self._deliver(self._take()))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(lambda _: slots.release())
+
+    async def close(self, grace: float = _CLOSE) -> None:
+        """Send what is held; what is not sent within `grace` seconds, or fails once, is dropped."""
+        self._closing.set()
+        self._arrived.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while batch := self._take():
+                    await self._deliver(batch)
+                await self._settled.wait()
+        for task in self._tasks:
+            task.cancel()
+        await self._settled.wait()
+        left = list(self._buffer)
+        self._buffer.clear()
+        self._waiting_size = 0
+        self._lose(left, "closed")
+        await self._transport.close()
+
+    async def _batch_is_due(self) -> None:
+        """Until a batch is full, its oldest has waited long enough, or the exporter is closed."""
+        limits = self._limits
+        while not self._closing.is_set():
+            if len(self._buffer) >= limits.batch_items or self._waiting_size >= limits.batch_size:
+                return
+            self._arrived.clear()
+            due = self._buffer[0].until - limits.age + limits.linger if self._buffer else None
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return
+
+    def _take(self) -> list[_Held[T]]:
+        """The next batch; those that are too old are given up."""
+        limits, now = self._limits, self._loop.time()
+        batch: list[_Held[T]] = []
+        aged: list[_Held[T]] = []
+        size = 0
+        while self._buffer and len(batch) < limits.batch_items:
+            held = self._buffer[0]
+            if batch and size + held.size > limits.batch_size:
+                break
+            self._buffer.popleft()
+            self._waiting_size -= held.size
+            if held.until <= now:
+                aged.append(held)
+                continue
+            batch.append(held)
+            size += held.size
+        if aged:
+            self._lose(aged, "aged")
+        return batch
+
+    async def _deliver(self, batch: list[_Held[T]]) -> None:
+        """All of a batch, in as many requests as the transport needs."""
+        self._on_way += 1
+        self._settled.clear()
+        parts = self._grouped(batch)
+        try:
+            while parts:
+                parts[-1:] = await self._settle(parts[-1])
+        finally:  # parts are left only when cancelled
+            for part in parts:
+                self._put_back(part)
+            self._on_way -= 1
+            if not self._on_way:
+                self._settled.set()
+
+    def _grouped(self, batch: Iterable[_Held[T]]) -> list[list[_Held[T]]]:
+        groups: dict[Hashable, list[_Held[T]]] = {}
+        for held in batch:
+            groups.setdefault(self._transport.key(held.item), []).append(held)
+        return list(groups.values())
+
+    async def _settle(self, part: list[_Held[T]]) -> list[list[_Held[T]]]:
+        """Send or lose it; returns what is to be tried instead, when it was too much at once."""
+        try:
+            body = self._transport.encode([held.item for held in part])
+        except (
+            Exception
+        ) as error:  # what functions report is taken as it came: one bad item must not cost the others
+            return self._halves(part, "unencodable", error)
+        until = min(held.until for held in part)
+        while await self._may_send(until):
+            try:
+                answer = await self._transport.send(body)
+            except TooLarge as error:
+                if len(part) == 1:
+                    self._failed(error, None)
+                return self._halves(part, "too_large", error)
+            except Refused as error:
+                self._failed(error, None)
+                self._lose(part, "refused")
+                return []
+            except Unavailable as error:
+                self._failed(error, error.retry_after)
+                if self._closing.is_set():
+                    self._lose(part, "closed")
+                    return []
+            except Exception as error:  # a bug of a transport's must not end the process's other work
+                self._failed(error, None)
+                self._lose(part, "failed")
+                return []
+            else:
+                self._succeeded(part, answer.rejected, answer.message)
+                return []
+        self._lose(part, "aged")
+        return []
+
+    async def _may_send(self, until: float) -> bool:
+        """Wait for the pause to end; False if that is too late."""
+        while (wait := self._resume - self._loop.time()) > 0 and not self._closing.is_set():
+            if self._resume >= until:
+                return False
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._closing.wait()
+        return self._loop.time() < until
+
+    def _halves(self, part: list[_Held[T]], reason: str, error: Exception) -> list[list[_Held[T]]]:
+        if len(part) > 1:
+            middle = len(part) // 2
+            return [part[middle:], part[:middle]]  # the last is sent first
+        self._last_error = str(error) or type(error).__name__
+        self._lose(part, reason)
+        return []
+
+    # ── what became of it ──
+
+    def _succeeded(self, part: list[_Held[T]], rejected: int, message: str) -> None:
+        self._failures, self._resume = 0, 0.0
+        self._failing_since = None
+        self._release(part)
+        rejected = min(max(rejected, 0), len(part))
+        self._sent += len(part) - rejected
+        self._rejected += rejected
+        self._notices.works()
+        if rejected or message:
+            self._notices.partly(rejected, message)
+
+    def _failed(self, error: Exception, asked: float | None) -> None:
+        now = self._loop.time()
+        self._failures += 1
+        self._resume = max(self._resume, now + pause(self._limits, self._failures, asked, random.random()))
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        self._last_error = str(error) or type(error).__name__
+        self._notices.fails(self._last_error, self._resume - now)
+
+    def _admit(self, size: int) -> bool:
+        if self._items >= self._limits.items or self._size + size > self._limits.size:
+            return False
+        if self._budget is not None and not self._budget.take(size):
+            return False
+        self._items += 1
+        self._size += size
+        return True
+
+    def _release(self, part: Iterable[_Held[T]]) -> None:
+        for held in part:
+            self._items -= 1
+            self._size -= held.size
+            if self._budget is not None:
+                self._budget.give(held.size)
+
+    def _lose(self, part: Sequence[_Held[T]], reason: str) -> None:
+        self._release(part)
+        self._drop(reason, len(part))
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self._dropped[reason] += count
+            self._notices.dropped(reason, count)
+
+    def _put_back(self, part: list[_Held[T]]) -> None:
+        self._buffer.extendleft(reversed(part))
+        self._waiting_size += sum(held.size for held in part)
