@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 _LIMITS = Limits()
+_TICK = 0.001  # seconds; no pause is shorter, so that none is below what the clock can tell
 _CLOSE = 5.0  # seconds that are given for what is still held
 
 
@@ -142,10 +144,12 @@ class Exporter(Generic[T]):
             while not self._closing.is_set():
                 await slots.acquire()
                 await self._batch_is_due()
-                task = group.create_task(self._deliver(self._take()))
+                if self._closing.is_set():
+                    break  # what is left is `close`'s
+                parts = self._depart()
+                task = group.create_task(self._deliver(parts))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(lambda _: slots.release())
+                task.add_done_callback(partial(self._done, parts, slots))
 
     async def close(self, grace: float = _CLOSE) -> None:
         """Send what is held; what is not sent within `grace` seconds, or fails once, is dropped."""
@@ -153,8 +157,12 @@ class Exporter(Generic[T]):
         self._arrived.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while batch := self._take():
-                    await self._deliver(batch)
+                while self._buffer:
+                    parts = self._depart()
+                    try:
+                        await self._deliver(parts)
+                    finally:
+                        self._arrive(parts)
                 await self._settled.wait()
         for task in self._tasks:
             task.cancel()
@@ -200,26 +208,33 @@ class Exporter(Generic[T]):
             self._lose(aged, "aged")
         return batch
 
-    async def _deliver(self, batch: list[_Held[T]]) -> None:
-        """All of a batch, in as many requests as the transport needs."""
+    def _depart(self) -> list[list[_Held[T]]]:
+        """A batch, in parts that may share a request. Whoever calls it calls `_arrive` in the end."""
+        groups: dict[Hashable, list[_Held[T]]] = {}
+        for held in self._take():
+            groups.setdefault(self._transport.key(held.item), []).append(held)
         self._on_way += 1
         self._settled.clear()
-        parts = self._grouped(batch)
-        try:
-            while parts:
-                parts[-1:] = await self._settle(parts[-1])
-        finally:  # parts are left only when cancelled
-            for part in parts:
-                self._put_back(part)
-            self._on_way -= 1
-            if not self._on_way:
-                self._settled.set()
-
-    def _grouped(self, batch: Iterable[_Held[T]]) -> list[list[_Held[T]]]:
-        groups: dict[Hashable, list[_Held[T]]] = {}
-        for held in batch:
-            groups.setdefault(self._transport.key(held.item), []).append(held)
         return list(groups.values())
+
+    async def _deliver(self, parts: list[list[_Held[T]]]) -> None:
+        """Send or lose each of the parts; cancelled, it leaves in `parts` what is neither."""
+        while parts:
+            parts[-1:] = await self._settle(parts[-1])
+
+    def _arrive(self, parts: list[list[_Held[T]]]) -> None:
+        for part in parts:
+            self._buffer.extendleft(reversed(part))
+            self._waiting_size += sum(held.size for held in part)
+        self._on_way -= 1
+        if not self._on_way:
+            self._settled.set()
+
+    def _done(self, parts: list[list[_Held[T]]], slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+        """Also of a task that was cancelled before it had begun."""
+        self._tasks.discard(task)
+        self._arrive(parts)
+        slots.release()
 
     async def _settle(self, part: list[_Held[T]]) -> list[list[_Held[T]]]:
         """Send or lose it; returns what is to be tried instead, when it was too much at once."""
@@ -262,7 +277,7 @@ class Exporter(Generic[T]):
             if self._resume >= until:
                 return False
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(max(wait, _TICK)):
                     await self._closing.wait()
         return self._loop.time() < until
 
@@ -319,7 +334,3 @@ class Exporter(Generic[T]):
         if count:
             self._dropped[reason] += count
             self._notices.dropped(reason, count)
-
-    def _put_back(self, part: list[_Held[T]]) -> None:
-        self._buffer.extendleft(reversed(part))
-        self._waiting_size += sum(held.size for held in part)

@@ -15,10 +15,8 @@ def retry_delay(status: bytes) -> float | None:
     try:
         for detail in _messages(status, 3):
             if any(name.endswith(_TYPE) for name in _messages(detail, 1)):
-                for info in _messages(detail, 2):
-                    for duration in _messages(info, 1):
-                        return _number(duration, 1) + _number(duration, 2) / 1e9
-                    return 0.0  # a RetryInfo without a delay: at once
+                delays = [delay for info in _messages(detail, 2) for delay in _messages(info, 1)]
+                return sum(_number(delay, 1) + _number(delay, 2) / 1e9 for delay in delays[-1:])  # none: at once
     except (IndexError, ValueError):
         return None
     return None

@@ -37,7 +37,7 @@ class Router:
         limits: Limits = _LIMITS,
         max_endpoints: int = MAX_ENDPOINTS,
     ) -> None:
-        """build: the transport to a function's target.  platform: where all spans go besides.  limits: per endpoint."""
+        """build: the transport to a function's target.  platform: where all go besides.  limits: per endpoint."""
         self._build, self._platform = build, platform
         self._limits, self._max_endpoints = limits, max_endpoints
         self._budget = Budget(_HELD)
@@ -45,7 +45,6 @@ class Router:
         self._of: dict[str, Exporter[Span]] = {}  # function → its
         self._refused: dict[str, str] = {}  # function → why its config is not followed
         self._group: asyncio.TaskGroup | None = None
-        self._work: dict[Exporter[Span], asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
     def learn(self, functions: Iterable[FunctionTelemetry]) -> None:
@@ -133,11 +132,10 @@ class Router:
 
     def _begin(self, exporter: Exporter[Span]) -> None:
         if self._group is not None:
-            self._work[exporter] = self._group.create_task(exporter.run())
+            self._group.create_task(exporter.run())
 
     def _end(self, exporter: Exporter[Span]) -> None:
         """Let it send what it holds, beside the others' work."""
-        self._work.pop(exporter, None)
         task = asyncio.get_running_loop().create_task(exporter.close())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

@@ -6,12 +6,11 @@ _SPAN, _PART, _ENTRY = 700, 150, 100  # bytes of a span, an event or link, an at
 
 
 def span_size(span: Span) -> int:
-    """Bytes. A resource that many spans share counts with each: better dropped early than memory without a bound."""
+    """Bytes. A resource that many spans share counts with each: better to drop early than to hold too much."""
     size = _SPAN + len(span.name) + len(span.message) + len(span.state)
     size += _attributes(span.attributes) + _attributes(span.resource)
-    for part in (*span.events, *span.links):
-        size += _PART + _attributes(part.attributes)
-    return size
+    size += sum(_PART + _attributes(event.attributes) for event in span.events)
+    return size + sum(_PART + _attributes(link.attributes) for link in span.links)
 
 
 def _attributes(given: Attributes) -> int:
