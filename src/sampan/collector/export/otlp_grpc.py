@@ -38,7 +38,7 @@ _RETRYABLE = frozenset(
     )
 )
 _TOO_LARGE = "larger than max"  # what servers say with RESOURCE_EXHAUSTED when a message is
-_OUR_SIDE = "CLIENT:"  # begins what our own gRPC says
+_OUR_SIDE = "CLIENT: Received"  # what our own gRPC says of an answer
 _RESOLVE = 5.0  # seconds
 _GIVEN_UP = "its connection was given up"
 
@@ -153,7 +153,7 @@ class OtlpGrpc(Generic[T]):
 
     def _refusal(self, error: grpc.aio.AioRpcError) -> Exception:
         code, details = error.code(), error.details() or ""
-        ours = details.startswith(_OUR_SIDE)
+        ours = _OUR_SIDE in details
         why = f"it answered {code.name}"
         if self._peer.guard is None or code is grpc.StatusCode.UNAVAILABLE:
             why = f"{why} ({''.join(one if one.isprintable() else ' ' for one in details[:200])})"

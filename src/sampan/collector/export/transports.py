@@ -78,6 +78,8 @@ class _Http:
             if isinstance(error.os_error, AddressRefused) or AddressRefused.MARK in str(error.os_error):
                 raise Refused(str(error.os_error)) from error
             raise Unavailable(_why(error)) from error
+        except aiohttp.InvalidURL as error:
+            raise Refused("its URL leads nowhere") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(_why(error)) from error
 
