@@ -123,13 +123,13 @@ def answering(status: int, headers: dict[str, str] | None = None, body: bytes = 
 
 
 @asynccontextmanager
-async def http_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[Http]:
+async def http_server(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Http]:
     """Its body is what came over the wire, compressed or not."""
     backend = Http()
     server = web.Server(backend.handle, auto_decompress=False)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
     await site.start()
     port = runner.addresses[0][1]
     backend.url = f"{'https' if tls else 'http'}://localhost:{port}"

@@ -7,11 +7,10 @@ Source: OTLP 1.x, "OTLP/gRPC"; tracing-contract.md §5.5.
 """
 
 import asyncio
-import base64
 import socket
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
@@ -20,7 +19,7 @@ import msgspec
 from sampan.collector.export.guard import AddressRefused, Guard
 from sampan.collector.export.retry_info import TRAILER, retry_delay
 from sampan.collector.export.transport import Refused, Taken, TooLarge, Unavailable
-from sampan.collector.export.transports import MAX_ANSWER, Encoded, taken
+from sampan.collector.export.transports import MAX_ANSWER, Encoded, basic_login, taken
 
 T = TypeVar("T")
 
@@ -174,8 +173,6 @@ def _asked(error: grpc.aio.AioRpcError) -> float | None:
 def _metadata(url: str, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Header names of gRPC are in lower case; a user and password of the URL become a header, as over HTTP."""
     told = {name.lower(): value for name, value in headers.items()}
-    parts = urlsplit(url)
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        told.setdefault("authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    if (login := basic_login(url)) is not None:
+        told.setdefault("authorization", login)
     return tuple(told.items())

@@ -6,16 +6,19 @@ untrusted back-end writes in them is repeated nowhere: it may be a page of someb
 Source: OTLP 1.x, "OTLP/HTTP Response"; tracing-contract.md §5.4, §5.5.
 """
 
+import base64
 import gzip
 import socket
 import ssl
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from io import BytesIO
 from typing import Generic, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import msgspec
 from google.protobuf.message import DecodeError
+from multidict import CIMultiDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from yarl import URL
 
@@ -60,8 +63,11 @@ class _Http:
 
     def __init__(self, url: str, content: Mapping[str, str], peer: Peer) -> None:
         """content: the headers that say what is posted."""
-        self._url, self._peer = URL(url, encoded=True), peer
-        self._headers = {**peer.headers, **content}
+        self._url, self._peer = URL(url, encoded=True).with_user(None), peer
+        self._headers = CIMultiDict(peer.headers)
+        self._headers.update(content)
+        if (login := basic_login(url)) is not None:
+            self._headers.setdefault("Authorization", login)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: bytes) -> bytes:
@@ -170,6 +176,15 @@ def taken(answer: bytes, trusted: bool) -> Taken:
         return Taken()
     partial = told.partial_success
     return Taken(partial.rejected_spans, _printable(partial.error_message) if trusted else "")
+
+
+def basic_login(url: str) -> str | None:
+    """The header's value, from a URL's user and password."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return None
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(login.encode()).decode()
 
 
 def trust(field: str, file: str) -> ssl.SSLContext:
