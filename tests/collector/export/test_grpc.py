@@ -212,4 +212,17 @@ async def test_only_the_authority_that_was_given_is_trusted(tmp_path: Path) -> N
         assert await sent(backend.url, GrpcPeer(authorities=right.pem)) == Taken()
         with pytest.raises(Unavailable):
             await sent(backend.url, GrpcPeer(authorities=wrong.pem, timeout=2.0))
+        with pytest.raises(Unavailable):
+            await sent(backend.url, GrpcPeer(timeout=2.0))
     assert len(backend.requests) == 1
+
+
+async def test_without_an_authority_the_systems_are_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority()
+    chain, key = authority.issue("localhost")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    async with grpc_server(grpc.ssl_server_credentials([(key, chain)])) as backend:
+        assert await sent(backend.url) == Taken()

@@ -8,7 +8,10 @@ Source: OTLP 1.x, "OTLP/gRPC"; tracing-contract.md §5.5.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -38,6 +41,7 @@ _RETRYABLE = frozenset(
 )
 _TOO_LARGE = "larger than max"  # what servers say with RESOURCE_EXHAUSTED when a message is
 _OUR_SIDE = "CLIENT: Received"  # what our own gRPC says of an answer
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 _RESOLVE = 5.0  # seconds
 _GIVEN_UP = "its connection was given up"
 
@@ -148,7 +152,8 @@ class OtlpGrpc(Generic[T]):
         if self._parts.scheme == "http":
             return grpc.aio.insecure_channel(target, options)
         options.append(("grpc.ssl_target_name_override", host))
-        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(self._peer.authorities), options)
+        authorities = self._peer.authorities or _system_authorities()
+        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(authorities), options)
 
     def _refusal(self, error: grpc.aio.AioRpcError) -> Exception:
         code, details = error.code(), error.details() or ""
@@ -162,6 +167,15 @@ class OtlpGrpc(Generic[T]):
         if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None):
             return Unavailable(why, asked)
         return Refused(why)
+
+
+def _system_authorities() -> bytes | None:
+    """PEM; None, for those that gRPC brings along, where this system keeps its own elsewhere."""
+    for file in (ssl.get_default_verify_paths().cafile, *_BUNDLES):
+        if file is not None:
+            with suppress(OSError):
+                return Path(file).read_bytes()
+    return None
 
 
 def _asked(error: grpc.aio.AioRpcError) -> float | None:

@@ -9,17 +9,27 @@ def span_size(span: Span) -> int:
     """Bytes. A resource that many spans share counts with each: better to drop early than to hold too much."""
     size = _SPAN + len(span.name) + len(span.message) + len(span.state)
     size += _attributes(span.attributes) + _attributes(span.resource)
-    size += sum(_PART + _attributes(event.attributes) for event in span.events)
-    return size + sum(_PART + _attributes(link.attributes) for link in span.links)
+    for event in span.events:
+        size += _PART + _attributes(event.attributes)
+    for link in span.links:
+        size += _PART + _attributes(link.attributes)
+    return size
 
 
 def _attributes(given: Attributes) -> int:
-    return sum(_ENTRY + len(name) + _value(value) for name, value in given.items())
+    size = _ENTRY * len(given)
+    for name, value in given.items():
+        size += len(name) + _value(value)
+    return size
 
 
 def _value(value: AttributeValue) -> int:
-    if isinstance(value, str | bytes):
-        return len(value)
+    kind = type(value)
+    if kind is int or kind is bool or kind is float:
+        return 0
     if isinstance(value, list):
-        return sum(_ENTRY // 2 + _value(one) for one in value)
-    return 0
+        size = 0
+        for one in value:
+            size += _ENTRY // 2 + _value(one)
+        return size
+    return len(value) if isinstance(value, (str, bytes)) else 0
