@@ -162,6 +162,16 @@ async def test_what_is_refused_is_dropped_and_the_next_waits_a_little() -> None:
     assert exporter.state().dropped == {"refused": 1}
 
 
+async def test_requests_that_fail_together_count_as_one_failure() -> None:
+    backend = Backend(*[BUSY] * 6, took=0.1)
+    exporter = made(backend, linger=0.0, batch_items=1, in_flight=2)
+    async with running(exporter):
+        exporter.offer(["a", "b"])
+        await asyncio.sleep(20)
+    assert backend.times() == pytest.approx([0, 0, 1.1, 1.1, 3.2, 3.2, 7.3, 7.3], abs=0.05)
+    assert sorted(backend.taken) == ["a", "b"]
+
+
 async def test_what_is_too_large_goes_in_halves() -> None:
     backend = Backend(TooLarge("it answered 413"), TooLarge("it answered 413"))
     exporter = made(backend, linger=0.0)
@@ -198,6 +208,7 @@ async def test_a_bug_in_a_transport_costs_the_batch_and_not_the_process() -> Non
         exporter.offer(["a", "b"])
         await asyncio.sleep(5)
     assert exporter.state().dropped == {"failed": 1}
+    assert exporter.state().last_error == "ZeroDivisionError in the exporter"
     assert exporter.state().sent == 1
 
 

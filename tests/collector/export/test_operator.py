@@ -1,5 +1,6 @@
 """The operator's own back-end, from the settings."""
 
+import logging
 from pathlib import Path
 
 import grpc
@@ -62,6 +63,31 @@ async def test_the_authority_of_the_settings_is_trusted_over_grpc(tmp_path: Path
     async with grpc_server(grpc.ssl_server_credentials([(key, chain)])) as backend:
         certificate = str(tmp_path / "ca.pem")
         await sent(Telemetry(otlp_endpoint=backend.url, otlp_protocol="grpc", otlp_certificate=certificate))
+
+
+@pytest.mark.parametrize("name", ["x!y", "grpc-timeout", "token-bin", "X~"])
+def test_a_header_that_grpc_cannot_carry_is_said_at_start(name: str) -> None:
+    settings = Telemetry(otlp_endpoint="http://c:4317", otlp_protocol="grpc", otlp_headers=f"{name}=secret")
+    with pytest.raises(InvalidArgument, match=r"telemetry.otlp_headers") as refused:
+        operator.transport(settings, TRACES, encode_traces)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_no_secret_is_in_the_log_or_the_state(protocol: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with http_server() as backend:
+        pass  # nobody is there any more
+    endpoint = backend.url.replace("//", "//me:secret@") + "/secret"
+    settings = Telemetry(otlp_endpoint=endpoint, otlp_protocol=protocol, otlp_headers="x-token=secret")
+    exporter = operator.exporter(settings, TRACES, encode_traces, span_size)
+    assert exporter is not None
+    with caplog.at_level(logging.DEBUG):
+        exporter.offer([span(1)])
+        await exporter.close()
+    assert exporter.state().dropped == {"closed": 1}
+    assert exporter.state().last_error
+    assert "secret" not in repr(exporter.state())
+    assert all("secret" not in repr(record.__dict__) for record in caplog.records)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,13 @@ class ExportState(msgspec.Struct, frozen=True):
     last_error: str
 
 
+class _Unforeseen(Exception):
+    """Names the kind of another error; what that one says may hold headers or what a function reported."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__} in the exporter")
+
+
 @dataclass(slots=True)
 class _Held(Generic[T]):
     item: T
@@ -243,7 +250,7 @@ class Exporter(Generic[T]):
         except (
             Exception
         ) as error:  # what functions report is taken as it came: one bad item must not cost the others
-            return self._halves(part, "unencodable", error)
+            return self._halves(part, "unencodable", _Unforeseen(error))
         until = min(held.until for held in part)
         while await self._may_send(until):
             try:
@@ -262,7 +269,7 @@ class Exporter(Generic[T]):
                     self._lose(part, "closed")
                     return []
             except Exception as error:  # a bug of a transport's must not end the process's other work
-                self._failed(error, None)
+                self._failed(_Unforeseen(error), None)
                 self._lose(part, "failed")
                 return []
             else:
@@ -285,7 +292,7 @@ class Exporter(Generic[T]):
         if len(part) > 1:
             middle = len(part) // 2
             return [part[middle:], part[:middle]]  # the last is sent first
-        self._last_error = str(error) or type(error).__name__
+        self._last_error = str(error)
         self._lose(part, reason)
         return []
 
@@ -304,10 +311,10 @@ class Exporter(Generic[T]):
 
     def _failed(self, error: Exception, asked: float | None) -> None:
         now = self._loop.time()
-        self._failures += 1
+        self._failures += now >= self._resume  # those that were on their way together count once
         self._resume = max(self._resume, now + pause(self._limits, self._failures, asked, random.random()))
         self._failing_since = now if self._failing_since is None else self._failing_since
-        self._last_error = str(error) or type(error).__name__
+        self._last_error = str(error)
         self._notices.fails(self._last_error, self._resume - now)
 
     def _admit(self, size: int) -> bool:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 _LIMITS = Limits(items=65536, size=64 << 20)
 _PATHS = {TRACES: "/v1/traces", LOGS: "/v1/logs"}
 _PROTOCOLS = ("http/protobuf", "grpc")
+_GRPC_NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)", re.ASCII)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
 
@@ -49,6 +50,10 @@ def transport(
     tls = trust("telemetry.otlp_certificate", file) if file else None
     match settings.otlp_protocol:
         case "grpc":
+            for name in headers:
+                if not _GRPC_NAME.fullmatch(name.lower()) or name.lower().startswith("grpc-"):
+                    allowed = "over gRPC names of letters, digits, '.', '_' and '-', not beginning with grpc-"
+                    raise InvalidArgument("telemetry.otlp_headers", name[:64], allowed)
             authorities = Path(file).read_bytes() if file else None
             peer = GrpcPeer(headers=headers, authorities=authorities, timeout=timeout)
             return OtlpGrpc(settings.otlp_endpoint, encode, peer, method)
