@@ -24,10 +24,12 @@ class Backend:
         self.answered = asyncio.Event()
 
     def key(self, item: Item) -> Hashable:
+        if item == "odd":
+            raise ValueError("this has no key")
         return item.partition("/")[0] if "/" in item else None
 
     def encode(self, items: Sequence[Item]) -> bytes:
-        if "hostile" in items:
+        if "hostile" in items or "odd" in items:
             raise ValueError("this cannot be encoded")
         return msgspec.json.encode(list(items))
 

@@ -9,15 +9,15 @@ Source: OTLP 1.x, "Retryable response codes", "Partial success"; tracing-contrac
 
 import asyncio
 import random
-from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from sampan.collector.export.buffer import Budget, Buffer, Held
 from sampan.collector.export.notices import Notices
 from sampan.collector.export.patience import Limits, pause
 from sampan.collector.export.transport import Refused, TooLarge, Transport, Unavailable
@@ -28,22 +28,6 @@ T_contra = TypeVar("T_contra", contravariant=True)
 _LIMITS = Limits()
 _TICK = 0.001  # seconds; no pause is shorter, so that none is below what the clock can tell
 _CLOSE = 5.0  # seconds that are given for what is still held
-
-
-class Budget:
-    """Bytes that several exporters may hold together."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-
-    def take(self, size: int) -> bool:
-        if size > self._free:
-            return False
-        self._free -= size
-        return True
-
-    def give(self, size: int) -> None:
-        self._free += size
 
 
 class Weigh(Protocol[T_contra]):
@@ -71,13 +55,6 @@ class _Unforeseen(Exception):
         super().__init__(f"{type(error).__name__} in the exporter")
 
 
-@dataclass(slots=True)
-class _Held(Generic[T]):
-    item: T
-    size: int
-    until: float  # of the loop's clock; afterwards it is given up
-
-
 class Exporter(Generic[T]):
     """Sends items to one back-end. `run` does the work; `close` sends what is left, for a bounded time."""
 
@@ -91,11 +68,9 @@ class Exporter(Generic[T]):
     ) -> None:
         """target: for people, without secrets."""
         self.target = target
-        self._transport, self._weigh, self._limits, self._budget = transport, weigh, limits, budget
+        self._transport, self._weigh, self._limits = transport, weigh, limits
         self._loop = asyncio.get_running_loop()
-        self._buffer: deque[_Held[T]] = deque()
-        self._waiting_size = 0  # bytes in the buffer
-        self._items = self._size = 0  # held: in the buffer and on their way
+        self._buffer: Buffer[T] = Buffer(limits, budget)
         self._arrived = asyncio.Event()
         self._closing = asyncio.Event()
         self._settled = asyncio.Event()  # nothing is on its way
@@ -120,12 +95,9 @@ class Exporter(Generic[T]):
         until = self._loop.time() + self._limits.age
         taken = 0
         for item in items:
-            size = self._weigh(item)
-            if not self._admit(size):
+            if not self._buffer.admit(Held(item, self._weigh(item), until)):
                 self._drop("full", len(items) - taken)
                 break
-            self._buffer.append(_Held(item, size, until))
-            self._waiting_size += size
             taken += 1
         if taken:
             self._arrived.set()
@@ -137,7 +109,7 @@ class Exporter(Generic[T]):
             self._sent,
             self._rejected,
             dict(self._dropped),
-            self._items,
+            self._buffer.held,
             self._failing_since,
             self._last_error,
         )
@@ -174,82 +146,64 @@ class Exporter(Generic[T]):
         for task in self._tasks:
             task.cancel()
         await self._settled.wait()
-        left = list(self._buffer)
-        self._buffer.clear()
-        self._waiting_size = 0
-        self._lose(left, "closed")
+        self._lose(self._buffer.clear(), "closed")
         await self._transport.close()
 
     async def _batch_is_due(self) -> None:
         """Until a batch is full, its oldest has waited long enough, or the exporter is closed."""
         limits = self._limits
         while not self._closing.is_set():
-            if len(self._buffer) >= limits.batch_items or self._waiting_size >= limits.batch_size:
+            if self._buffer.has_batch():
                 return
             self._arrived.clear()
-            due = self._buffer[0].until - limits.age + limits.linger if self._buffer else None
+            oldest = self._buffer.oldest()
+            due = None if oldest is None else oldest.until - limits.age + limits.linger
             try:
                 async with asyncio.timeout_at(due):
                     await self._arrived.wait()
             except TimeoutError:
                 return
 
-    def _take(self) -> list[_Held[T]]:
-        """The next batch; those that are too old are given up."""
-        limits, now = self._limits, self._loop.time()
-        batch: list[_Held[T]] = []
-        aged: list[_Held[T]] = []
-        size = 0
-        while self._buffer and len(batch) < limits.batch_items:
-            held = self._buffer[0]
-            if batch and size + held.size > limits.batch_size:
-                break
-            self._buffer.popleft()
-            self._waiting_size -= held.size
-            if held.until <= now:
-                aged.append(held)
-                continue
-            batch.append(held)
-            size += held.size
-        if aged:
-            self._lose(aged, "aged")
-        return batch
-
-    def _depart(self) -> list[list[_Held[T]]]:
+    def _depart(self) -> list[list[Held[T]]]:
         """A batch, in parts that may share a request. Whoever calls it calls `_arrive` in the end."""
-        groups: dict[Hashable, list[_Held[T]]] = {}
-        for held in self._take():
-            groups.setdefault(self._transport.key(held.item), []).append(held)
+        batch, aged = self._buffer.take(self._loop.time())
+        self._lose(aged, "aged")
+        groups: dict[Hashable, list[Held[T]]] = {}
+        for held in batch:
+            groups.setdefault(self._key(held.item), []).append(held)
         self._on_way += 1
         self._settled.clear()
         return list(groups.values())
 
-    async def _deliver(self, parts: list[list[_Held[T]]]) -> None:
+    def _key(self, item: T) -> Hashable:
+        try:
+            return self._transport.key(item)
+        except Exception:  # then `encode` fails, too, and counts it; alone, it costs no other
+            return id(item)
+
+    async def _deliver(self, parts: list[list[Held[T]]]) -> None:
         """Send or lose each of the parts; cancelled, it leaves in `parts` what is neither."""
         while parts:
             parts[-1:] = await self._settle(parts[-1])
 
-    def _arrive(self, parts: list[list[_Held[T]]]) -> None:
+    def _arrive(self, parts: list[list[Held[T]]]) -> None:
         for part in parts:
-            self._buffer.extendleft(reversed(part))
-            self._waiting_size += sum(held.size for held in part)
+            self._buffer.put_back(part)
         self._on_way -= 1
         if not self._on_way:
             self._settled.set()
 
-    def _done(self, parts: list[list[_Held[T]]], slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+    def _done(self, parts: list[list[Held[T]]], slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
         """Also of a task that was cancelled before it had begun."""
         self._tasks.discard(task)
         self._arrive(parts)
         slots.release()
 
-    async def _settle(self, part: list[_Held[T]]) -> list[list[_Held[T]]]:
+    async def _settle(self, part: list[Held[T]]) -> list[list[Held[T]]]:
         """Send or lose it; returns what is to be tried instead, when it was too much at once."""
         try:
             body = self._transport.encode([held.item for held in part])
-        except (
-            Exception
-        ) as error:  # what functions report is taken as it came: one bad item must not cost the others
+        except Exception as error:  # what functions report came as it came: one item must not cost the others
             return self._halves(part, "unencodable", _Unforeseen(error))
         until = min(held.until for held in part)
         while await self._may_send(until):
@@ -288,7 +242,7 @@ class Exporter(Generic[T]):
                     await self._closing.wait()
         return self._loop.time() < until
 
-    def _halves(self, part: list[_Held[T]], reason: str, error: Exception) -> list[list[_Held[T]]]:
+    def _halves(self, part: list[Held[T]], reason: str, error: Exception) -> list[list[Held[T]]]:
         if len(part) > 1:
             middle = len(part) // 2
             return [part[middle:], part[:middle]]  # the last is sent first
@@ -298,10 +252,10 @@ class Exporter(Generic[T]):
 
     # ── what became of it ──
 
-    def _succeeded(self, part: list[_Held[T]], rejected: int, message: str) -> None:
+    def _succeeded(self, part: list[Held[T]], rejected: int, message: str) -> None:
         self._failures, self._resume = 0, 0.0
         self._failing_since = None
-        self._release(part)
+        self._buffer.release(part)
         rejected = min(max(rejected, 0), len(part))
         self._sent += len(part) - rejected
         self._rejected += rejected
@@ -317,24 +271,8 @@ class Exporter(Generic[T]):
         self._last_error = str(error)
         self._notices.fails(self._last_error, self._resume - now)
 
-    def _admit(self, size: int) -> bool:
-        if self._items >= self._limits.items or self._size + size > self._limits.size:
-            return False
-        if self._budget is not None and not self._budget.take(size):
-            return False
-        self._items += 1
-        self._size += size
-        return True
-
-    def _release(self, part: Iterable[_Held[T]]) -> None:
-        for held in part:
-            self._items -= 1
-            self._size -= held.size
-            if self._budget is not None:
-                self._budget.give(held.size)
-
-    def _lose(self, part: Sequence[_Held[T]], reason: str) -> None:
-        self._release(part)
+    def _lose(self, part: Sequence[Held[T]], reason: str) -> None:
+        self._buffer.release(part)
         self._drop(reason, len(part))
 
     def _drop(self, reason: str, count: int) -> None:

@@ -7,7 +7,8 @@ Functions that name the same endpoint share an exporter; one that is named no mo
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from sampan.collector.export.exporter import Budget, Exporter, ExportState
+from sampan.collector.export.buffer import Budget
+from sampan.collector.export.exporter import Exporter, ExportState
 from sampan.collector.export.patience import Limits
 from sampan.collector.export.transport import Transport
 from sampan.collector.export.weights import span_size
