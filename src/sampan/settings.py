@@ -193,6 +193,9 @@ class Telemetry(msgspec.Struct, frozen=True):
         str, Meta(description="File of the authority to trust, PEM; empty: the system's.")
     ] = ""
     otlp_logs: Annotated[bool, Meta(description="Send function logs there, too.")] = False
+    export_local: Annotated[
+        bool, Meta(description="A function's tracingConfig may name this machine's own addresses, loopback too.")
+    ] = False
     prices: Annotated[str, Meta(description="File of prices (TOML); empty: Function Compute's factors.")] = ""
 
 

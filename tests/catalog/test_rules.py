@@ -14,6 +14,7 @@ from sampan.wire.shapes import (
     RegistryAuthConfig,
     RegistryConfig,
     Tag,
+    TracingConfig,
     UpdateFunctionInput,
 )
 from tests.catalog.making import function
@@ -48,6 +49,9 @@ REFUSED = [
     ("customContainerConfig.image", {"image": "a b"}),
     ("customContainerConfig.port", {"container": {"port": 0}}),
     ("customContainerConfig.port", {"container": {"port": 65536}}),
+    ("tracingConfig.type", {"tracing_config": TracingConfig("Zipkin", {"endpoint": "http://z:9411"})}),
+    ("tracingConfig.params.endpoint", {"tracing_config": TracingConfig("Jaeger", {"endpoint": "jaeger:14268"})}),
+    ("tracingConfig.params.samplingRate", {"tracing_config": TracingConfig("Jaeger", {"samplingRate": "101"})}),
 ]
 HEALTH = [
     ("httpGetUrl", {"http_get_url": "health"}),

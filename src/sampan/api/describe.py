@@ -16,7 +16,6 @@ from sampan.wire import shapes
 WITHOUT_EFFECT = {
     "role": "role: kept, but no credentials are given to the function",
     "log": "logConfig: kept, but logs stay on this platform",
-    "tracing": "tracingConfig: kept, but the platform's own settings say where traces go",
 }
 
 

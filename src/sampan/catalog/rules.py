@@ -13,6 +13,7 @@ from sampan.catalog.configuration import Configuration
 from sampan.catalog.guards import METHODS, cors, guard
 from sampan.model.errors import FieldNotSupported, InvalidArgument, LimitExceeded
 from sampan.model.names import ALIAS_NAME, FUNCTION_NAME, LATEST, TRIGGER_NAME, VERSION_ID
+from sampan.telemetry import tracing_config
 from sampan.wire.shapes import CustomContainerConfig, HealthCheckConfig, HttpTriggerConfig, LifecycleHook, Tag
 
 CPU_STEP = 0.05  # vCPU
@@ -84,8 +85,8 @@ def configuration(of: Configuration) -> None:
     _container(of.container)
     _hook("instanceLifecycleConfig.initializer", of.lifecycle.initializer, 300, may_command=True)
     _hook("instanceLifecycleConfig.preStop", of.lifecycle.pre_stop, 90, may_command=False)
-    if of.tracing is not None and of.tracing.type not in (None, "", "Jaeger"):
-        raise InvalidArgument("tracingConfig.type", of.tracing.type, "'Jaeger'")
+    if of.tracing is not None:
+        tracing_config.parse(of.tracing.type, of.tracing.params)
     affinity(of)
     if of.disable_inject_credentials not in (None, "", "None", "Env", "Request", "All"):
         allowed = "'None', 'Env', 'Request' or 'All'"
