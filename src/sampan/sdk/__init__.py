@@ -7,7 +7,7 @@
 
 A method is a description of a call (`calls`, `invoking`, `extensions`); `exchange` signs it, decides on repeating
 it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`
-and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`.
+and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`, of traces in `trace_shapes`.
 """
 
 from sampan.sdk.client import AsyncClient, Client
@@ -33,7 +33,7 @@ from sampan.sdk.errors import (
 from sampan.sdk.exchange import Retries, Timeouts
 from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
 from sampan.sdk.invoking import HttpReply, Invocation
-from sampan.wire import domain_shapes, limit_shapes, shapes
+from sampan.wire import domain_shapes, limit_shapes, shapes, trace_shapes
 
 __all__ = [
     "AlreadyExists",
@@ -66,4 +66,5 @@ __all__ = [
     "domain_shapes",
     "limit_shapes",
     "shapes",
+    "trace_shapes",
 ]
