@@ -1,8 +1,8 @@
 """Spans as bytes: packed one by one where they come in, compressed together per trace.
 
 A chunk is one byte that names its format, then a zstd frame over a msgpack list of packed spans. The trace's id is
-not among them; its row has it. The frame is made with a dictionary of the words that spans have in common, which a
-chunk of a few spans would otherwise spell out: measured on traces of 8 spans, 2026-11, 1.9 times smaller.
+not among them; its row has it. The frame is made with a dictionary of the words that spans have in common, which
+a chunk of a few spans would otherwise spell out: a quarter less, measured on traces of 8 spans in two chunks.
 """
 
 from collections.abc import Sequence
