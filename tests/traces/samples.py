@@ -50,7 +50,7 @@ def span(
 
 
 def cold(trace: str = TRACE, request: str = REQUEST, start: int = START) -> list[Span]:
-    """A cold start of `shop`, which asks its database many times and calls `pay`, which fails and is tried again."""
+    """A cold start of `shop`, which asks its database a hundred times and calls `pay`, which fails."""
     at = {"trace": trace, "start": start}
     root: Attributes = {
         "faas.coldstart": True,

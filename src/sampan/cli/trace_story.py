@@ -18,7 +18,7 @@ WORDS = {  # source of the names: tracing-contract.md §3
     "Invocation": "in the function",
 }
 REST = "in the platform besides"
-LEAST = 0.01  # of the whole: what is less is not worth a word
+LEAST = 0.002  # of the whole: what is less is not worth a word
 MOST = 4  # parts that are named
 REQUEST = ("fc.request_id", "faas.invocation_id")
 
@@ -95,7 +95,7 @@ def sentence(root: Node) -> Line:
     """Where the time of the trace went, largest first."""
     parts = shares(root)
     whole = max(1, root.end - root.begin)
-    worth = [(words, spent) for words, spent in parts if spent >= whole * LEAST][: MOST + 2] or parts[:1]
+    worth = [(words, spent) for words, spent in parts if spent >= whole * LEAST] or parts[:1]
     line = [Piece("Where the time went: ", "bold")]
     for at, (words, spent) in enumerate(worth):
         line.append(Piece(" · " if at else "", FAINT))

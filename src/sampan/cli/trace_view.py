@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -78,8 +79,6 @@ def _attributes(span: TraceSpan) -> Iterator[str]:
 
 def _wrapped(line: Line, width: int) -> Iterator[Line]:
     """The line, broken between its parts where it is too long."""
-    from rich.cells import cell_len
-
     indent = cell_len(line[0].text)
     made, used = [line[0]], indent
     for at in range(1, len(line), 3):
@@ -97,7 +96,7 @@ def _wrapped(line: Line, width: int) -> Iterator[Line]:
 def _notes(shown: list[Row], roots: list[Node]) -> Iterator[Line]:
     """What the marks mean, where there are any."""
     if any(row.node.cut and not row.more for row in shown):
-        told = "outside its parent, drawn as far as it is inside: clocks differ, or it went on afterwards"
+        told = "drawn only as far as its parent goes: clocks differ, or it went on after"
         yield [Piece("± ", "bold yellow"), Piece(told, FAINT)]
     if any(root.orphan for root in roots[1:]) or (roots[0].orphan and not roots[0].span.platform):
         told = "its parent is not here: not reported, not yet, or the caller's own"

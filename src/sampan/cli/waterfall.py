@@ -22,6 +22,7 @@ ALIKE = 5  # siblings of one name that are shown one by one
 SHOWN = 3  # of more than those
 DEEPEST = 12  # levels that are indented
 LENGTH = 9  # columns of a duration
+NAME = 14  # columns of a name, at least
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -110,10 +111,13 @@ def bar(width: int, begin: float, end: float) -> str:
     end = min(max(end, begin + 0.125), float(width))
     first, last = int(begin), int(end)
     if first == last or end == first + 1:  # within one column
-        cell = "▐" if begin - first >= 0.5 else _EIGHTHS[max(1, round((end - first) * 8))]
+        right = begin - first >= 0.5
+        narrow = end - begin < 0.25
+        cell = ("▕" if narrow else "▐") if right else _EIGHTHS[max(1, round((end - begin) * 8))]
         return " " * first + cell
     head = "▐" if 0.25 <= begin - first < 0.75 else " " if begin - first >= 0.75 else "█"
-    return " " * first + head + "█" * (last - first - 1) + _EIGHTHS[round((end - last) * 8)].strip()
+    drawn = head + "█" * (last - first - 1) + _EIGHTHS[round((end - last) * 8)].strip()
+    return " " * first + (drawn if drawn.strip() else "▕")
 
 
 def ticks(width: int, total: int) -> list[tuple[int, str]]:
@@ -121,7 +125,7 @@ def ticks(width: int, total: int) -> list[tuple[int, str]]:
     if total <= 0:
         return [(0, "0")]
     step = 1
-    while total / step > max(1, width // 12):  # 1, 2, 5, 10, …
+    while total / step > max(1, width / 8):  # 1, 2, 5, 10, …; a name and a gap take eight
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
     return [(at * width // total, length(at)) for at in range(0, total + 1, step) if at * width // total < width]
 
@@ -219,13 +223,16 @@ def _label(row: Row, width: int, style: str, failed: bool) -> Line:
     tail = (" ±" if row.node.cut and not row.more else "") + (
         " ?" if row.node.orphan and row.node.depth == 0 else ""
     )
-    room = max(1, width - cell_len(row.guides) - len(marks) - len(tail) - 1)
+    guides = row.guides
+    if len(guides) > width - NAME:  # deeper than there is room for
+        guides = "…" + guides[NAME + 1 - width :]
+    room = max(1, width - len(guides) - len(marks) - len(tail) - 1)
     name, service = shortened(_name(row), room), _service(row)
     left = room - cell_len(name)
     service = f" {shortened(service, left - 1)}" if service and left > 3 else ""
-    used = cell_len(row.guides) + len(marks) + cell_len(name) + cell_len(service) + len(tail)
+    used = len(guides) + len(marks) + cell_len(name) + cell_len(service) + len(tail)
     return [
-        Piece(row.guides, FAINT),
+        Piece(guides, FAINT),
         Piece(marks, f"{ERROR} bold"),
         Piece(name, FAINT if row.more and not failed else style),
         Piece(service, FAINT),

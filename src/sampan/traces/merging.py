@@ -15,7 +15,7 @@ from sampan.traces.waiting import Losses, Waiting
 
 MOST_SPANS = 20_000  # of a trace
 MOST_SERVICES = 50  # of a trace that are listed one by one
-ROW = 400  # bytes of a trace's rows besides what is counted; measured (docs/tracing.md), 2026-11
+ROW = 400  # bytes of a trace's rows besides what is counted, so that the sum is the file's size; measured, 2026-11
 KEY = 8  # bytes by which a span is known in its trace
 REQUEST_ATTRIBUTES = ("fc.request_id", "faas.invocation_id")
 COLD_ATTRIBUTES = ("fc.cold_start", "faas.coldstart")
