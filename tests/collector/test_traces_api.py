@@ -161,6 +161,17 @@ async def test_jaegers_search_and_trace(http: httpx.AsyncClient) -> None:
     assert none["data"] == []
 
 
+async def test_jaegers_search_leaves_out_what_is_too_much_and_says_so(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sampan.collector.traces_api.BYTES", 1000)
+    found = await get(http, "/api/traces", service="shop")
+    assert isinstance(found, dict)
+    assert found["data"] == []
+    assert [each["traceID"] for each in found["errors"]] == [TRACE]
+    assert "fewer traces" in found["errors"][0]["msg"]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "told"),
     [

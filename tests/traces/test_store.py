@@ -327,6 +327,26 @@ async def test_a_trace_has_an_end(store: TraceStore, monkeypatch: pytest.MonkeyP
     assert len(await store.trace(TRACE) or ()) == 50
 
 
+async def test_a_trace_that_packs_well_is_bounded_by_what_reading_it_takes(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "MOST_BYTES", 1 << 20)
+    for part in range(3):
+        spans = (span(part * 9 + number + 1, 0, "a", 0, 1, attributes={"x": "y" * 200_000}) for number in range(9))
+        await put(store, *spans)
+    assert store.losses.crowded == 27 - 5
+    assert store._writer.bytes < 10_000
+    assert (await store.search(Query())).traces[0].packed <= 1 << 20
+
+
+async def test_several_traces_are_read_at_once_in_the_order_asked_for(store: TraceStore) -> None:
+    await put(store, *(span(1, 0, f"n{at}", 0, 1, trace=named(at)) for at in range(1200)))
+    ids = [named(at) for at in (5, 1199, 5000, 0)]
+    assert [[each.name for each in spans] for spans in await store.several(ids)] == [["n5"], ["n1199"], ["n0"]]
+    many = [named(at) for at in range(1200)]
+    assert [spans[0].trace for spans in await store.several(many)] == many
+
+
 async def test_attributes_beyond_what_is_indexed_are_kept_and_counted(
     store: TraceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

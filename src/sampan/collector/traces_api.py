@@ -7,6 +7,7 @@
 `GET /traces/{id}` tells one, by its id or by that of a request it served; `format=otlp`: as OTLP/JSON.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,10 @@ from sampan.traces.query import MOST, Dependency, Found, Operation, Query, Trace
 from sampan.wire import errors, jaeger_query, trace_shapes
 
 DAY = 86400 * 10**9
-SPANS = 200_000  # of all traces in one answer of Jaeger's API; what is beyond is said
+BYTES = 32 << 20  # of spans in one answer of Jaeger's API, twice that as JSON; what is beyond is left out and said
+AT_ONCE = 50  # traces read at once
+IDS = 50  # traces that may be asked for by their ids at once
+_LEFT_OUT = "left out: too many spans in one answer; ask for fewer traces"
 
 Otlp = Callable[[Sequence[Span]], bytes]
 """Spans as an OTLP/JSON document."""
@@ -34,6 +38,7 @@ class Traces(Protocol):
 
     async def search(self, query: Query) -> Found: ...
     async def trace(self, id: str) -> list[Span] | None: ...
+    async def several(self, ids: Sequence[str]) -> list[list[Span]]: ...
     async def services(self) -> list[str]: ...
     async def operations(self, service: str) -> list[Operation]: ...
     async def dependencies(self, end: int, lookback: int) -> list[Dependency]: ...
@@ -55,9 +60,13 @@ def routes(store: Traces, otlp: Otlp) -> list[Route]:
         spans = await store.trace(id)
         if not spans:
             raise TraceNotFound(id[:100])
-        return _json(otlp(spans) if shape == "otlp" else msgspec.json.encode(trace_shapes.told(spans)))
+        return _json(await asyncio.to_thread(otlp if shape == "otlp" else _own, spans))
 
     return [Route("/traces", search), Route("/traces/{id}", trace)]
+
+
+def _own(spans: Sequence[Span]) -> bytes:
+    return msgspec.json.encode(trace_shapes.told(spans))
 
 
 def query_of(parameters: Sequence[tuple[str, str]]) -> Query:
@@ -172,16 +181,31 @@ class _Jaeger:
 
     async def search(self, request: Request) -> jaeger_query.Envelope:
         asked = jaeger_query.asked(request.query_params.multi_items(), self._now(), MOST)
-        ids: Sequence[str] = asked.traces[:MOST] or [each.trace for each in await self._found(asked)]
-        data, problems, spans = [], [], 0
+        if asked.traces:
+            return await self._by_id(asked.traces[:IDS])
+        found = await self._found(asked)
+        data: list[msgspec.Raw] = []
+        left, size = list(found), 0
+        while left and size + left[0].packed <= BYTES:
+            some = left[:AT_ONCE]
+            while sum(each.packed for each in some) > BYTES - size:
+                some.pop()
+            del left[: len(some)]
+            size += sum(each.packed for each in some)
+            data += await asyncio.to_thread(_encoded, await self._store.several([each.trace for each in some]))
+        problems = tuple(jaeger_query.Problem(_LEFT_OUT, trace_id=each.trace) for each in left)
+        return jaeger_query.Envelope(data, errors=problems or None)
+
+    async def _by_id(self, ids: Sequence[str]) -> jaeger_query.Envelope:
+        data: list[msgspec.Raw] = []
+        problems, size = [], 0
         for id in ids:
-            trace = await self._store.trace(id) if spans < SPANS else None
-            if trace:
-                spans += len(trace)
-                data.append(jaeger_query.trace(trace))
-            elif spans >= SPANS:
-                problems.append(jaeger_query.Problem(f"left out: over {SPANS} spans in one answer", trace_id=id))
-            elif asked.traces:
+            if size > 2 * BYTES:
+                problems.append(jaeger_query.Problem(_LEFT_OUT, trace_id=id))
+            elif spans := await self._store.trace(id):
+                data += await asyncio.to_thread(_encoded, [spans])
+                size += len(bytes(data[-1]))
+            else:
                 problems.append(jaeger_query.Problem("trace not found", trace_id=id))
         return jaeger_query.Envelope(data, errors=tuple(problems) or None)
 
@@ -207,7 +231,7 @@ class _Jaeger:
         spans = await self._store.trace(id)
         if not spans:
             raise TraceNotFound(id[:100])
-        return jaeger_query.Envelope([jaeger_query.trace(spans)])
+        return jaeger_query.Envelope(await asyncio.to_thread(_encoded, [spans]))
 
     async def dependencies(self, request: Request) -> jaeger_query.Envelope:
         given = dict(request.query_params)
@@ -219,6 +243,11 @@ class _Jaeger:
         return jaeger_query.Envelope(
             [jaeger_query.JaegerDependency(each.parent, each.child, each.calls) for each in kept]
         )
+
+
+def _encoded(traces: Sequence[Sequence[Span]]) -> list[msgspec.Raw]:
+    """As JSON, which is work for a thread where there are many."""
+    return [msgspec.Raw(msgspec.json.encode(jaeger_query.trace(spans))) for spans in traces]
 
 
 def _told(

@@ -14,6 +14,7 @@ from sampan.traces import rows, tokens
 from sampan.traces.waiting import Losses, Waiting
 
 MOST_SPANS = 20_000  # of a trace
+MOST_BYTES = 32 << 20  # of its spans before compression: it has to be read whole
 MOST_SERVICES = 50  # of a trace that are listed one by one
 ROW = 400  # bytes of a trace's rows besides what is counted, so that the sum is the file's size; measured, 2026-11
 KEY = 8  # bytes by which a span is known in its trace
@@ -30,7 +31,8 @@ class Trace:
     high: int
     arrived: int
     seq: int = 0  # 0: new
-    size: int = ROW  # bytes
+    size: int = ROW  # bytes in the database
+    packed: int = 0  # bytes of its spans before compression
     first: int = 1 << 62
     last: int = 0
     rank: int = _NOBODY
@@ -46,11 +48,6 @@ class Trace:
     cold: bool = False
     services: dict[str, list[int]] = field(default_factory=dict)
     tokens: set[bytes] = field(default_factory=set)
-
-    @property
-    def id(self) -> str:
-        """32 hex digits."""
-        return f"{self.high & _MASK:016x}{self.low & _MASK:016x}"
 
 
 @dataclass(slots=True)
@@ -98,6 +95,11 @@ def halves(trace: str) -> tuple[int, int]:
     return int.from_bytes(data[8:], "big", signed=True), int.from_bytes(data[:8], "big", signed=True)
 
 
+def name(low: int, high: int) -> str:
+    """The 32 hex digits of two halves."""
+    return f"{high & _MASK:016x}{low & _MASK:016x}"
+
+
 def key(span: Span) -> bytes:
     """What tells a span from the others of its trace. Two may share an id: the ends of a call in B3."""
     words = f"{span.span}{int(span.kind)}{span.service}".encode("utf-8", "surrogatepass")
@@ -121,12 +123,13 @@ def merge(
         known = key(span)
         if known in present:
             continue
-        if len(present) >= MOST_SPANS:
+        if len(present) >= MOST_SPANS or trace.packed + len(data) > MOST_BYTES:
             losses.crowded += 1
             continue
         present.add(known)
         ids.append(known)
         packed.append(data)
+        trace.packed += len(data)
         _take(trace, span, requests, losses)
     if not ids:
         return None

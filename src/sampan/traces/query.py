@@ -51,6 +51,7 @@ class TraceSummary(msgspec.Struct, frozen=True):
     errors: int
     cold: bool
     services: tuple[ServiceCount, ...]
+    packed: int  # bytes of its spans before compression: what reading it costs
 
 
 class Found(msgspec.Struct, frozen=True):

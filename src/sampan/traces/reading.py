@@ -3,6 +3,7 @@
 import asyncio
 import string
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +16,11 @@ from sampan.store.database import Database
 from sampan.traces import merging, rows, tables, tokens
 from sampan.traces.joining import joined
 from sampan.traces.query import MOST, Dependency, Found, Operation, Query, ServiceCount, TraceSummary
+from sampan.traces.writing import parts
 
 DEPENDENCY_TRACES = 2000  # the newest of the time asked for; what a person waits for
+DEPENDENCY_BYTES = 64 << 20  # of their spans, at most
 SERVICES = 10_000  # rows of services and operations read at most
-_MASK = (1 << 64) - 1
 _LISTED = tuple(column for column in tables.traces.c if column.name not in {"tokens", "arrived", "size"})
 
 
@@ -84,7 +86,7 @@ def _place(after: str) -> tuple[int, int]:
 def _summary(row: Row[Any]) -> TraceSummary:
     services = msgspec.msgpack.decode(row.services, type=dict[str, tuple[int, int]])
     return TraceSummary(
-        f"{row.high & _MASK:016x}{row.low & _MASK:016x}",
+        merging.name(row.low, row.high),
         row.name,
         row.service,
         row.function,
@@ -95,6 +97,7 @@ def _summary(row: Row[Any]) -> TraceSummary:
         row.errors,
         bool(row.cold),
         tuple(ServiceCount(name, *counts) for name, counts in sorted(services.items())),
+        row.packed,
     )
 
 
@@ -105,7 +108,27 @@ async def trace(database: Database, id: str) -> list[Span] | None:
         if row is None:
             return None
         chunks = await _chunks(connection, row.seq)
-    return await asyncio.to_thread(_spans, chunks, f"{row.high & _MASK:016x}{row.low & _MASK:016x}")
+    return await asyncio.to_thread(_spans, chunks, merging.name(row.low, row.high))
+
+
+async def several(database: Database, ids: Sequence[str]) -> list[list[Span]]:
+    """The spans of these traces, in this order; those that are not there are left out. ids: 32 hex digits each."""
+    lows = [merging.halves(id)[0] for id in ids]
+    traces, chunks = tables.traces.c, tables.trace_chunks.c
+    named: dict[int, str] = {}
+    held: dict[int, list[bytes]] = {}
+    async with database.read() as connection:
+        for some in parts(lows):
+            for seq, low, high in await connection.execute(
+                select(traces.seq, traces.low, traces.high).where(traces.low.in_(some))
+            ):
+                named[seq] = merging.name(low, high)
+        for some in parts(list(named)):
+            query = select(chunks.trace, chunks.spans).where(chunks.trace.in_(some)).order_by(chunks.id)
+            for seq, data in await connection.execute(query):
+                held.setdefault(seq, []).append(data)
+    by_id = {id: seq for seq, id in named.items()}
+    return [await asyncio.to_thread(_spans, held[by_id[id]], id) for id in ids if id in by_id and by_id[id] in held]
 
 
 async def _of_id(connection: AsyncConnection, id: str) -> Row[Any, Any, Any] | None:
@@ -156,12 +179,16 @@ async def operations(database: Database, service: str) -> list[Operation]:
 async def dependencies(database: Database, end: int, lookback: int) -> list[Dependency]:
     """Who called whom, in the newest `DEPENDENCY_TRACES` traces of that time. Nanoseconds."""
     traces = tables.traces.c
-    query = select(traces.seq, traces.low, traces.high)
+    query = select(traces.seq, traces.packed)
     query = query.where(traces.start <= end // 1000, traces.start >= (end - lookback) // 1000, traces.spans > 1)
     calls: Counter[tuple[str, str]] = Counter()
     async with database.read() as connection:
         newest = await connection.execute(query.order_by(traces.start.desc()).limit(DEPENDENCY_TRACES))
+        read = 0
         for row in newest.all():
+            read += row.packed
+            if read > DEPENDENCY_BYTES:
+                break
             calls.update(await asyncio.to_thread(_calls, await _chunks(connection, row.seq)))
     return [Dependency(parent, child, count) for (parent, child), count in sorted(calls.items())]
 

@@ -10,7 +10,7 @@ async with asyncio.TaskGroup() as group:
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +26,7 @@ from sampan.traces.writing import RENEWED, Writer
 WINDOW = 0.2  # seconds in which spans gather for one transaction
 BATCH = 2000  # spans in one transaction
 SWEEP = 30.0  # seconds between looks for what is too old
+ROOM = 0.98  # of the limit is left where it was passed, so that not every batch has to delete
 TOLD = 60.0  # seconds between words about losses
 BACKOFF = 1.0, 30.0  # seconds before a failed batch is tried again, at first and at most
 FINAL = 5.0  # seconds for what still waits at the end
@@ -102,15 +103,17 @@ class TraceStore:
     async def _sweep(self) -> None:
         await self._writer.open()
         now = self._clock()
-        full = self._writer.bytes > self._limit
-        if not full and now < self._swept + SWEEP:
+        due, full = now >= self._swept + SWEEP, self._writer.bytes > self._limit
+        if not due and not full:
             return
-        self._swept = now
+        goal = int(self._limit * ROOM) if full else self._limit
         before, count = self._now() - self._keep, forgetting.AT_ONCE
         while count == forgetting.AT_ONCE:
-            surplus = self._writer.bytes - self._limit
-            count, freed = await forgetting.forget(self._database, before, surplus)
+            count, freed = await forgetting.forget(self._database, before, self._writer.bytes - goal)
             self._writer.bytes -= freed
+        if not due:
+            return
+        self._swept = now
         await forgetting.forget_operations(self._database, before - RENEWED)
         self._writer.forget(before - RENEWED)
 
@@ -139,6 +142,10 @@ class TraceStore:
     async def trace(self, id: str) -> list[Span] | None:
         """All spans of a trace by its id, or by that of a request it served, by start; None: there is none."""
         return await reading.trace(self._database, id)
+
+    async def several(self, ids: Sequence[str]) -> list[list[Span]]:
+        """All spans of each of these traces, as search named them; of those that are still there."""
+        return await reading.several(self._database, ids)
 
     async def services(self) -> list[str]:
         return await reading.services(self._database)

@@ -18,6 +18,7 @@ traces = Table(
     Column("high", BigInteger, nullable=False),
     Column("arrived", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),  # bytes, with what belongs to it in the other tables
+    Column("packed", BigInteger, nullable=False),  # bytes of its spans before compression
     Column("start", BigInteger, nullable=False),
     Column("duration", BigInteger, nullable=False),
     Column("first", BigInteger, nullable=False),  # earliest start of a span

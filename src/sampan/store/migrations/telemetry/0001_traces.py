@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("high", sa.BigInteger, nullable=False),
         sa.Column("arrived", sa.BigInteger, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("packed", sa.BigInteger, nullable=False),
         sa.Column("start", sa.BigInteger, nullable=False),
         sa.Column("duration", sa.BigInteger, nullable=False),
         sa.Column("first", sa.BigInteger, nullable=False),
