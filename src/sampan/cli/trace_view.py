@@ -42,7 +42,8 @@ def lines(trace: Trace, width: int, attributes: bool, full: bool, now: float) ->
     yield layout.axis()
     yield from _spans(shown, roots, layout, width, attributes, full)
     yield []
-    yield from _wrapped(trace_story.sentence(roots[0]), width)
+    if roots[0].end > roots[0].begin:
+        yield from _wrapped(trace_story.sentence(roots[0]), width)
     if busiest := trace_story.busiest(roots[0]):
         yield from _wrapped(busiest, width)
     yield from _notes(shown, roots)
