@@ -262,10 +262,26 @@ async def test_services_operations_and_who_called_whom(store: TraceStore) -> Non
 async def test_operations_that_never_repeat_fill_no_list(
     store: TraceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sampan.traces.writing.MOST_OPERATIONS", 10)
-    for at in range(5):
-        await put(store, *(span(1, 0, f"GET /{at}/{number}", 0, 1, trace=named(number)) for number in range(10)))
+    monkeypatch.setattr("sampan.traces.writing.MOST_OF_SERVICE", 10)
+    monkeypatch.setattr("sampan.traces.writing.MOST_OPERATIONS", 15)
+    for at in range(3):
+        await put(store, *(span(1, 0, f"GET /{at}/{number}", 0, 1, trace=named(number)) for number in range(20)))
+    await put(store, *(span(1, 0, f"x{number}", 0, 1, trace=named(number), service="other") for number in range(9)))
+    await put(store, span(1, 0, "n" * 201, 0, 1, service="third"))
     assert len(await store.operations("shop")) == 10
+    assert len(await store.operations("other")) == 5
+    assert await store.services() == ["other", "shop"]
+
+
+async def test_huge_names_make_no_huge_rows(store: TraceStore) -> None:
+    await put(
+        store, *(span(n + 1, 0, "n" * 9999, 0, 1, service=f"{n}" * 9999, function="f" * 9999) for n in range(99))
+    )
+    (summary,) = (await store.search(Query(operation="n" * 9999))).traces
+    assert max(len(text) for text in (summary.name, summary.service, summary.function)) == 200
+    assert len(summary.services) == merging.MOST_SERVICES + 1
+    assert sum(each.spans for each in summary.services) == 99
+    assert len((await store.trace(TRACE) or ())[0].name) == 9999
 
 
 # ── bounds ────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from sampan.traces.waiting import Losses, Waiting
 MOST_SPANS = 20_000  # of a trace
 MOST_BYTES = 32 << 20  # of its spans before compression: it has to be read whole
 MOST_SERVICES = 50  # of a trace that are listed one by one
+LONGEST = 200  # characters of a name in lists; spans keep theirs
 ROW = 400  # bytes of a trace's rows besides what is counted, so that the sum is the file's size; measured, 2026-11
 KEY = 8  # bytes by which a span is known in its trace
 REQUEST_ATTRIBUTES = ("fc.request_id", "faas.invocation_id")
@@ -146,22 +147,28 @@ def _take(trace: Trace, span: Span, requests: set[int], losses: Losses) -> None:
     failed = span.status is Status.ERROR
     trace.errors += failed
     trace.cold = trace.cold or any(span.attributes.get(name) is True for name in COLD_ATTRIBUTES)
-    listed = span.service if span.service in trace.services or len(trace.services) < MOST_SERVICES else "…"
-    counts = trace.services.setdefault(listed, [0, 0])
-    counts[0] += 1
-    counts[1] += failed
+    _count(trace, span.service[:LONGEST], failed)
     asked = request(span.attributes)
     if asked:
         requests.add(tokens.number(asked))
     standing = rank(span)
     if (standing, start) < (trace.rank, trace.root_start):
         trace.rank, trace.root_start, trace.duration = standing, start, end - start
-        trace.name, trace.service = span.name, span.service
-        trace.function = span.function or trace.function
-        trace.request = asked or trace.request
-    trace.function = trace.function or span.function
-    trace.request = trace.request or asked
+        trace.name, trace.service = span.name[:LONGEST], span.service[:LONGEST]
+        trace.function = span.function[:LONGEST] or trace.function
+        trace.request = asked[:LONGEST] or trace.request
+    trace.function = trace.function or span.function[:LONGEST]
+    trace.request = trace.request or asked[:LONGEST]
     _index(trace, span, losses)
+
+
+def _count(trace: Trace, service: str, failed: bool) -> None:
+    if service not in trace.services:
+        service = service if len(trace.services) < MOST_SERVICES else "…"
+        trace.size += len(service) + 8
+    counts = trace.services.setdefault(service, [0, 0])
+    counts[0] += 1
+    counts[1] += failed
 
 
 def _index(trace: Trace, span: Span, losses: Losses) -> None:

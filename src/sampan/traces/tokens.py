@@ -13,7 +13,6 @@ from sampan.model.trace import AttributeValue, Scalar, Span, Status
 SIZE = 5
 MOST = 1000  # tokens of a trace; what is beyond is kept and shown, but not found
 LONGEST = 256  # characters of a value that is found
-_KINDS = ("", "internal", "server", "client", "producer", "consumer")
 
 
 @functools.lru_cache(maxsize=65536)
@@ -64,7 +63,7 @@ def tokens(span: Span) -> Iterator[bytes]:
     if span.function:
         yield function(span.function)
     if span.kind:
-        yield attribute("span.kind", _KINDS[span.kind])
+        yield attribute("span.kind", span.kind.name.lower())
     if span.status is Status.ERROR:
         yield attribute("error", "true")
     for attributes in (span.attributes, span.resource, *(event.attributes for event in span.events)):

@@ -5,6 +5,7 @@ and other writers of the database are kept waiting for the statements alone.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from sampan.traces.merging import Addition, Known, Trace
 from sampan.traces.waiting import Losses, Waiting
 
 ASKED = 500  # values in one statement
-MOST_SERVICES, MOST_OPERATIONS = 1000, 1000  # listed: of all, of one service
+MOST_OPERATIONS, MOST_OF_SERVICE = 50_000, 1000  # that are listed
 RENEWED = 3600 * 1_000_000  # microseconds after which an operation is noted again
 
 _Operation = tuple[str, str, int]
@@ -34,7 +35,8 @@ class Writer:
         self._losses = losses
         self._compressor = rows.compressor()
         self._next = 0  # 0: not known yet
-        self._operations: dict[str, dict[tuple[str, int], int]] = {}
+        self._operations: dict[_Operation, int] = {}  # when they were noted
+        self._of_service: Counter[str] = Counter()
         self.bytes = 0
 
     async def open(self) -> None:
@@ -44,8 +46,9 @@ class Writer:
         async with self._database.read() as connection:
             query = select(func.max(tables.traces.c.seq), func.sum(tables.traces.c.size))
             newest, size = (await connection.execute(query)).one()
-            for service, name, kind, seen in await connection.execute(select(tables.trace_operations)):
-                self._operations.setdefault(service, {})[name, kind] = seen
+            noted = (await connection.execute(select(tables.trace_operations))).all()
+        self._operations = {(row.service, row.name, row.kind): row.seen for row in noted}
+        self._of_service = Counter(service for service, _, _ in self._operations)
         self._next, self.bytes = (newest or 0) + 1, size or 0
 
     async def write(self, batch: Sequence[Waiting], now: int) -> None:
@@ -56,7 +59,7 @@ class Writer:
             present = await _present(connection, [trace.seq for trace in known.all()])
         losses = Losses()
         additions = await asyncio.to_thread(self._merged, batch, known, present, now, losses)
-        operations = set(self._news((each.span for each in batch), now))
+        operations = self._news((each.span for each in batch), now)
         async with self._database.write() as connection:
             if additions:
                 await _insert(connection, additions)
@@ -65,8 +68,9 @@ class Writer:
         self._losses.add(losses)
         self._next += sum(addition.new for addition in additions)
         self.bytes += sum(addition.grown for addition in additions)
-        for service, name, kind in operations:
-            self._operations.setdefault(service, {})[name, kind] = now
+        for operation in operations:
+            self._of_service[operation[0]] += operation not in self._operations
+            self._operations[operation] = now
 
     def _merged(
         self, batch: Sequence[Waiting], known: Known, present: dict[int, set[bytes]], now: int, losses: Losses
@@ -85,27 +89,28 @@ class Writer:
             additions.append(addition)
         return additions
 
-    def _news(self, spans: Iterable[Span], now: int) -> Iterator[_Operation]:
+    def _news(self, spans: Iterable[Span], now: int) -> set[_Operation]:
         """Operations that are not noted, or long ago, as far as there is room for more."""
+        old, new, of_service = set(), set[_Operation](), Counter[str]()
         for span in spans:
-            names = self._operations.get(span.service)
-            if names is None and len(self._operations) >= MOST_SERVICES:
+            operation = (span.service, span.name, int(span.kind))
+            seen = self._operations.get(operation)
+            if seen is not None:
+                if seen < now - RENEWED:
+                    old.add(operation)
                 continue
-            key = (span.name, int(span.kind))
-            seen = names.get(key) if names else None
-            if seen is None and names and len(names) >= MOST_OPERATIONS:
+            full = len(self._operations) + len(new) >= MOST_OPERATIONS
+            if full or operation in new or max(len(span.service), len(span.name)) > merging.LONGEST:
                 continue
-            if seen is None or seen < now - RENEWED:
-                if names is None:
-                    self._operations[span.service] = {}
-                yield span.service, *key
+            if self._of_service[span.service] + of_service[span.service] < MOST_OF_SERVICE:
+                of_service[span.service] += 1
+                new.add(operation)
+        return old | new
 
     def forget(self, before: int) -> None:
         """Operations not seen since then; they were deleted. before: Unix microseconds."""
-        for service, names in list(self._operations.items()):
-            self._operations[service] = {key: seen for key, seen in names.items() if seen >= before}
-            if not self._operations[service]:
-                del self._operations[service]
+        self._operations = {operation: seen for operation, seen in self._operations.items() if seen >= before}
+        self._of_service = Counter(service for service, _, _ in self._operations)
 
 
 async def _known(connection: AsyncConnection, lows: set[int]) -> Known:

@@ -18,7 +18,7 @@ from sampan.model.trace import Attributes, AttributeValue, Kind, Span, Status
 DEFAULT_LIMIT = 100
 LOOKBACK = 2 * 86400 * 10**9  # nanoseconds searched where no start is given
 SAFE = (1 << 53) - 1  # the largest whole number that JavaScript holds
-KINDS = ("", "internal", "server", "client", "producer", "consumer")
+KINDS = ("", *(kind.name.lower() for kind in Kind if kind))
 _UNITS = {
     "ns": 1,
     "us": 10**3,
