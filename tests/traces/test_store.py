@@ -398,6 +398,32 @@ async def test_a_batch_that_cannot_be_written_waits_and_is_written_later(
     assert len(await store.trace(TRACE) or ()) == 116
 
 
+async def test_a_batch_that_breaks_the_writing_is_given_up_and_the_next_one_written(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = store._writer.write
+    monkeypatch.setattr(store._writer, "write", lambda *_: 1 / 0)
+    await put(store, *cold())
+    assert store.losses.invalid == 116
+    assert "spans given up" in caplog.text
+    monkeypatch.setattr(store._writer, "write", write)
+    await put(store, *cold())
+    assert await found(store) == [TRACE]
+
+
+async def test_losses_are_told_once_a_minute(
+    store: TraceStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        store.add([span(1, 0, "\ud800", 0, 1)])
+        store._tell()
+    assert caplog.text.count("spans lost") == 1
+    clock.now += 61
+    store._tell()
+    store._tell()
+    assert caplog.text.count("spans lost") == 2
+
+
 # ── the past ──────────────────────────────────────────────────────────────────────────────────────────
 
 

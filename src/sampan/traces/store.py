@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from sampan.model.trace import Span
 from sampan.store.database import Database
@@ -30,6 +31,9 @@ ROOM = 0.98  # of the limit is left where it was passed, so that not every batch
 TOLD = 60.0  # seconds between words about losses
 BACKOFF = 1.0, 30.0  # seconds before a failed batch is tried again, at first and at most
 FINAL = 5.0  # seconds for what still waits at the end
+
+AWAY = (OperationalError, NoConnection, OSError)
+"""The database cannot be had just now: locked, disk full. What waits is written when it can."""
 
 _log = Log("traces")
 
@@ -68,8 +72,7 @@ class TraceStore:
             try:
                 await self._turn()
                 pause = BACKOFF[0]
-            except (SQLAlchemyError, OSError) as error:
-                # Disk full, or locked by another: what waits is kept as far as there is room.
+            except AWAY as error:
                 _log.error("spans cannot be written", error=str(error), waiting=len(self._queue), again_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, BACKOFF[1])
@@ -87,16 +90,22 @@ class TraceStore:
         self._tell()
 
     async def _write(self) -> None:
-        """A batch of what waits. Raises: SQLAlchemyError; then it waits on."""
+        """A batch of what waits. Raises: those of `AWAY`; then it waits on."""
         self._batch = self._batch or self._queue.take(BATCH)
         if self._batch:
-            await self._writer.write(self._batch, self._now())
+            try:
+                await self._writer.write(self._batch, self._now())
+            except AWAY:
+                raise
+            except Exception as error:  # of something in the batch: the next one shall not wait for it for ever
+                self.losses.invalid += len(self._batch)
+                _log.failure("spans given up", error, spans=len(self._batch))
             self._batch = []
         if not self._queue:
             self._came.clear()
 
     async def flush(self) -> None:
-        """Write all that waits. Raises: SQLAlchemyError; then it waits on."""
+        """Write all that waits. Raises: those of `AWAY`; then it waits on."""
         while self._batch or self._queue:
             await self._write()
 
@@ -131,7 +140,7 @@ class TraceStore:
         try:
             async with asyncio.timeout(FINAL):
                 await self.flush()
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (*AWAY, TimeoutError) as error:
             left = len(self._queue) + len(self._batch)
             _log.error("spans were not written at the end", spans=left, error=str(error) or "no time left")
 
