@@ -10,7 +10,7 @@ from typer import TyperException
 from typer.core import TyperGroup
 
 from sampan import __version__
-from sampan.cli import config, deploy, domains, functions, images, invoke, logs, platform, versions
+from sampan.cli import config, deploy, domains, functions, images, invoke, logs, platform, traces, versions
 from sampan.cli.failures import ending, tell
 from sampan.cli.options import NAMED
 from sampan.cli.session import Session
@@ -34,6 +34,8 @@ COMMANDS = (
     Command("describe", FUNCTIONS, functions.describe),
     Command("invoke", FUNCTIONS, invoke.invoke),
     Command("logs", FUNCTIONS, logs.logs),
+    Command("trace", FUNCTIONS, traces.trace),
+    Command("traces", FUNCTIONS, traces.traces),
     Command("instances", FUNCTIONS, functions.instances),
     Command("rm", FUNCTIONS, functions.rm),
     Command("publish", RELEASES, versions.publish),

@@ -37,6 +37,9 @@ BY_API_CODE = {
     "AliasNotFound": Ending(Code.NOT_FOUND, "`sampan alias NAME` lists the function's aliases"),
     "TriggerNotFound": Ending(Code.NOT_FOUND, "`sampan deploy NAME` gives the function a URL"),
     "DomainNameNotFound": Ending(Code.NOT_FOUND, "`sampan domain ls` lists the domains there are"),
+    "TraceNotFound": Ending(
+        Code.NOT_FOUND, "just ended? It takes a second or two to arrive. `sampan traces` lists the traces there are"
+    ),
     "DomainRoutesHere": Ending(Code.FAILED, "`sampan domain ls` shows who routes there"),
     "FunctionNotEmpty": Ending(Code.FAILED, "`sampan rm NAME --force` removes what is in the way first"),
     "FunctionNotActive": Ending(Code.FAILED, "`sampan describe NAME` shows why, or how far its image has come"),

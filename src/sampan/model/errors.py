@@ -125,6 +125,11 @@ class DomainRouteNotFound(NotFound):
         super().__init__(f"no route found in domain '{domain}' for path '{path}'")
 
 
+class TraceNotFound(NotFound):
+    def __init__(self, id: str) -> None:
+        super().__init__(f"no trace has the id '{id}', and none served a request of that id")
+
+
 class RouteNotFound(NotFound):
     def __init__(self, host: str, path: str) -> None:
         super().__init__(f"no function is served at host '{host}', path '{path}'")

@@ -7,7 +7,7 @@
 
 A method is a description of a call (`calls`, `invoking`, `extensions`); `exchange` signs it, decides on repeating
 it and reads the answer; `senders` carry it. Errors are in `errors`, the bodies of requests and replies in `shapes`
-and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`.
+and, of custom domains, in `domain_shapes`, of limits in `limit_shapes`, of traces in `trace_shapes`.
 
 `instrument()` makes OpenTelemetry spans of calls (`instrumentation`); `trace_context` carries a trace over without
 them (`propagation`), for a whole web application with `middleware`.
@@ -39,7 +39,7 @@ from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredIm
 from sampan.sdk.instrumentation import instrument, uninstrument
 from sampan.sdk.invoking import HttpReply, Invocation
 from sampan.sdk.propagation import trace_context
-from sampan.wire import domain_shapes, limit_shapes, shapes
+from sampan.wire import domain_shapes, limit_shapes, shapes, trace_shapes
 
 __all__ = [
     "AlreadyExists",
@@ -75,5 +75,6 @@ __all__ = [
     "limit_shapes",
     "shapes",
     "trace_context",
+    "trace_shapes",
     "uninstrument",
 ]

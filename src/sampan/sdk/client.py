@@ -9,7 +9,7 @@ from typing import Self
 import httpx
 
 import sampan
-from sampan.sdk import calls, extensions, invoking
+from sampan.sdk import calls, extensions, invoking, tracing
 from sampan.sdk.config import Credentials, resolve, state_directory
 from sampan.sdk.exchange import Retries, Settled, Timeouts
 from sampan.sdk.methods import Feed, Listing, Method
@@ -76,6 +76,10 @@ class Operations:
     logs = Feed(extensions.logs)
     status = Method(extensions.status)
     images = Method(extensions.images)
+
+    trace = Method(tracing.trace)
+    trace_otlp = Method(tracing.trace_otlp)
+    traces = Listing(tracing.traces)
 
 
 class Client(Operations, Blocking):

@@ -38,6 +38,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.ConcurrencyConfigNotFound: (404, "OnDemandConfigNotFound"),
     e.DomainNotFound: (404, "DomainNameNotFound"),
     e.DomainRouteNotFound: (404, "DomainRouteNotFound"),
+    e.TraceNotFound: (404, "TraceNotFound"),  # (ours)
     e.RouteNotFound: (404, "DomainRouteNotFound"),
     # it is there, and that is in the way
     e.AlreadyExists: (409, "AlreadyExists"),  # (ours)

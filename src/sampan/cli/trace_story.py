@@ -1,0 +1,149 @@
+"""What a trace comes to, in words: what was asked, how it ended, where the time went. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sampan.cli.screen import ago, printable
+from sampan.cli.span_tree import Node
+from sampan.cli.waterfall import COLD, ERROR, FAINT, PLATFORM, Line, Piece, length, shortened
+
+WORDS = {  # source of the names: tracing-contract.md §3
+    "Schedule": "waiting for a slot",
+    "ColdStart": "to start",
+    "PrepareCode": "to get the image",
+    "RuntimeInitialization": "to start",
+    "Initializer": "to initialise",
+    "Invocation": "in the function",
+}
+REST = "in the platform besides"
+LEAST = 0.002  # of the whole: what is less is not worth a word
+MOST = 4  # parts that are named
+REQUEST = ("fc.request_id", "faas.invocation_id")
+
+
+def head(roots: Sequence[Node], trace_id: str, width: int, now: float) -> list[Line]:
+    """What was asked, how it ended; then what to look for it by. now: Unix seconds."""
+    root = roots[0]
+    span, attributes = root.span, root.span.attributes
+    cold = any(attributes.get(name) is True for name in ("faas.coldstart", "fc.cold_start"))
+    first = [Piece(_flat(span.function or span.service or span.name), "bold")]
+    if call := _call(attributes) or (_flat(span.name) if span.name != span.function else ""):
+        first.append(Piece(f"  {call}"))
+    first += [Piece("  "), _outcome(root), Piece(f"  {length(span.duration)}", "bold")]
+    if span.platform:
+        first.append(Piece("  cold start", COLD) if cold else Piece("  warm", "green"))
+    counted = [node.span for each in roots for node in each.walk()]
+    services, failed = {each.service for each in counted}, sum(each.status == "error" for each in counted)
+    about = [_many(len(counted), "span"), _many(len(services), "service")]
+    began = datetime.fromtimestamp(span.start / 1e9).astimezone()
+    second = [
+        Piece(f"{began:%Y-%m-%d %H:%M:%S}.{began.microsecond // 1000:03d}  {ago(span.start / 1e6, now)}  ", FAINT),
+        Piece(" · ".join(about), FAINT),
+        Piece(f" · {_many(failed, 'error')}" if failed else "", ERROR),
+    ]
+    lines = [first, second, [Piece(f"trace    {trace_id}", FAINT)]]
+    if request := next((text for name in REQUEST if isinstance(text := attributes.get(name), str)), ""):
+        lines.append([Piece(f"request  {shortened(_flat(request), width - 9)}", FAINT)])
+    return lines
+
+
+def _flat(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _call(attributes: dict[str, Any]) -> str:
+    """Method and path, of either age of the conventions."""
+    method = attributes.get("http.request.method") or attributes.get("http.method")
+    path = attributes.get("url.path") or attributes.get("http.target") or attributes.get("http.route")
+    return _flat(" ".join(str(part) for part in (method, path) if part))
+
+
+def _outcome(root: Node) -> Piece:
+    attributes = root.span.attributes
+    status = attributes.get("http.response.status_code") or attributes.get("http.status_code")
+    told = f" {status}" if isinstance(status, int) else ""
+    if not root.failed:
+        return Piece(f"✓{told or ' ok'}", "bold green")
+    kind = attributes.get("fc.error_type") or attributes.get("error.type")
+    return Piece(f"✗{told} {_flat(str(kind)) if kind else '' if told else 'failed'}".rstrip(), f"bold {ERROR}")
+
+
+def complaint(node: Node) -> str:
+    """Why a span failed, in a line; "" where it does not say, or a span under it says the same."""
+    if not node.failed:
+        return ""
+    told = _complaint(node)
+    return "" if any(child.failed and _complaint(child) == told for child in node.children) else told
+
+
+def _complaint(node: Node) -> str:
+    for event in node.span.events:
+        if event.name == "exception":
+            kind, message = (str(event.attributes.get(f"exception.{part}", "")) for part in ("type", "message"))
+            return _flat(": ".join(part for part in (kind, message) if part))
+    kind = node.span.attributes.get("error.type") or node.span.attributes.get("fc.error_type") or ""
+    return _flat(node.span.message or str(kind))
+
+
+def sentence(root: Node) -> Line:
+    """Where the time of the trace went, largest first."""
+    parts = shares(root)
+    whole = max(1, root.end - root.begin)
+    worth = [(words, spent) for words, spent in parts if spent >= whole * LEAST] or parts[:1]
+    line = [Piece("Where the time went: ", "bold")]
+    for at, (words, spent) in enumerate(worth):
+        line.append(Piece(" · " if at else "", FAINT))
+        line.append(Piece(length(spent), "bold"))
+        line.append(Piece(f" {words}", _style(words)))
+    return line
+
+
+def _style(words: str) -> str:
+    if words in ("to start", "to get the image", "to initialise"):
+        return COLD
+    return PLATFORM if words in (WORDS["Schedule"], REST) else ""
+
+
+def shares(root: Node) -> list[tuple[str, int]]:
+    """What the trace waited for and how long, largest first; together as long as the root."""
+    spent: Counter[str] = Counter()
+    words: dict[int, str] = {}
+    for node in root.walk():
+        above = words.get(id(node.parent)) if node.parent is not None else None
+        if not root.span.platform:
+            told = f"in {_flat(node.span.service)}"
+        elif above is None or above == REST or (node.span.platform and above != WORDS["Invocation"]):
+            told = WORDS.get(node.span.name, above or REST) if node.span.platform else WORDS["Invocation"]
+        else:
+            told = above
+        words[id(node)] = told
+        spent[told] += node.path
+    return [(told, time) for told, time in spent.most_common() if time > 0]
+
+
+def busiest(root: Node) -> Line:
+    """Which of what was reported by code kept the trace waiting most; empty where that would say nothing new."""
+    spent: Counter[tuple[str, str]] = Counter()
+    times: Counter[tuple[str, str]] = Counter()
+    for node in root.walk():
+        if not node.span.platform and node.path:
+            spent[node.span.name, node.span.service] += node.path
+            times[node.span.name, node.span.service] += 1
+    if len(spent) < 2:
+        return []
+    whole = max(1, root.end - root.begin)
+    line = [Piece("Of that, in spans:   ", "bold")]
+    for at, ((name, service), time) in enumerate(spent.most_common(MOST - 1)):
+        if at and time < whole * LEAST:
+            break
+        often = f" ×{times[name, service]}" if times[name, service] > 1 else ""
+        of = f" ({_flat(service)})" if service not in (root.span.service, name) else ""
+        line += [Piece(" · " if at else "", FAINT), Piece(length(time), "bold")]
+        line.append(Piece(f" {shortened(_flat(name), 40)}{of}{often}"))
+    return line

@@ -1,0 +1,165 @@
+"""`sampan trace` and `sampan traces`: where the time of a request went, and which requests there were."""
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sampan.cli.options import OutputOption, complete_function, pairs
+from sampan.cli.screen import Cell, Output, json, out, say, table
+from sampan.cli.session import session
+
+if TYPE_CHECKING:
+    from sampan.wire.trace_shapes import Summary
+
+UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BAR = 12  # columns of the longest duration's bar
+NONE_YET = (
+    "no traces. Each request makes one: `sampan invoke NAME`, then `sampan traces` again. Where a trace's share is "
+    "sampled, only what failed or started cold is kept for sure"
+)
+NONE_SUCH = "no trace is like that. Ask for less (--since 7d, fewer conditions); `sampan traces` lists the newest"
+
+
+class TraceOutput(StrEnum):
+    """How a trace is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    OTLP = "otlp"
+
+
+def trace(
+    context: typer.Context,
+    id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="Of the trace, or of a request it served.", show_default=False),
+    ],
+    attributes: Annotated[
+        bool, typer.Option("--attributes", "-a", help="Show what spans say of themselves.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Every span, also where many are alike.")] = False,
+    output: Annotated[
+        TraceOutput, typer.Option("--output", "-o", help="A waterfall for people, JSON, or OTLP/JSON.")
+    ] = TraceOutput.TABLE,
+) -> None:
+    """Show where the time of a request went.
+
+    Yellow is the cold start, red what failed; what is faint kept nobody waiting. The id of a request is in its
+    answer (x-fc-request-id) and in `sampan logs`.
+    """
+    with session(context).client() as client:
+        if output is TraceOutput.OTLP:
+            sys.stdout.write(client.trace_otlp(id).decode() + "\n")
+            return
+        found = client.trace(id)
+    if output is TraceOutput.JSON:
+        json(found)
+        return
+    from sampan.cli.trace_view import show
+
+    show(out(), found, attributes=attributes, full=full)
+
+
+def traces(
+    context: typer.Context,
+    function: Annotated[
+        str | None,
+        typer.Option(
+            "--function", "-f", metavar="NAME", autocompletion=complete_function, help="That it passed through."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE|TIME", help="Begun since: 10m, 2h, 7d, 2026-01-31T08:00.")
+    ] = None,
+    shortest: Annotated[
+        str | None, typer.Option("--min", metavar="TIME", help="At least as long: 250ms, 2s.")
+    ] = None,
+    longest: Annotated[str | None, typer.Option("--max", metavar="TIME", help="At most as long.")] = None,
+    errors: Annotated[bool, typer.Option("--errors", "-e", help="Only where something failed.")] = False,
+    cold: Annotated[bool | None, typer.Option("--cold/--warm", help="Only cold starts, or none.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="Of one of its spans. Again for more."),
+    ] = None,
+    operation: Annotated[str | None, typer.Option(metavar="NAME", help="The name of one of its spans.")] = None,
+    service: Annotated[str | None, typer.Option(metavar="NAME", help="That reported one of its spans.")] = None,
+    request: Annotated[str | None, typer.Option(metavar="ID", help="That it served.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1500, help="How many, the newest first.")] = 20,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Find traces: what was called, when, how long it took, whether it failed.
+
+    sampan traces --function web --since 1h --min 500ms
+    sampan traces --errors -a http.route=/items/{id}
+    """
+    import time
+
+    wanted = {
+        "function": function,
+        "since": None if since is None else moment(since, time.time()),
+        "min_duration": None if shortest is None else seconds(shortest, "--min"),
+        "max_duration": None if longest is None else seconds(longest, "--max"),
+        "errors": True if errors else None,
+        "cold": cold,
+        "attributes": pairs(attribute or [], "--attribute") or None,
+        "operation": operation,
+        "service": service,
+        "request_id": request,
+    }
+    with session(context).client() as client:
+        found = list(islice(client.traces(page_size=limit, **wanted), limit))  # type: ignore[arg-type]
+    if output is Output.JSON:
+        json(found)
+    elif not found:
+        say(NONE_SUCH if any(value is not None for value in wanted.values()) else NONE_YET, style="dim")
+    else:
+        _listed(found)
+
+
+def seconds(text: str, option: str) -> float:
+    """Of a stretch of time with its unit. Raises: typer.BadParameter."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(us|µs|ms|s|m|h|d)", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"'{text}' is no time with its unit, like 250ms, 2s or 10m", param_hint=option)
+    return float(match[1]) * UNITS[match[2]]
+
+
+def moment(text: str, now: float) -> float:
+    """Unix seconds of an age or a time of this machine's zone. now: Unix seconds. Raises: typer.BadParameter."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return now - seconds(text, "--since")
+
+
+def _listed(found: "Sequence[Summary]") -> None:
+    from sampan.cli.waterfall import bar, length
+
+    longest = max((each.duration for each in found), default=0) or 1
+    rows = []
+    for each in found:
+        began = datetime.fromtimestamp(each.start / 1e9).astimezone()
+        style = "red" if each.errors else "yellow" if each.cold else "cyan"
+        drawn = bar(BAR, 0, each.duration / longest * BAR) if out().is_terminal else ""
+        other = each.name if each.name != each.function else ""
+        rows.append(
+            (
+                f"{began:%m-%d %H:%M:%S}",
+                Cell(each.function or each.service, "bold"),
+                *((other,) if any(one.name != one.function for one in found) else ()),
+                Cell(f"{length(each.duration):>7} {drawn}".rstrip(), style),
+                str(each.spans),
+                Cell("cold", "yellow") if each.cold else "",
+                Cell(f"✗ {each.errors}", "red") if each.errors else Cell("✓", "green"),
+                Cell(each.trace_id, "dim"),
+            )
+        )
+    named = ("OPERATION",) if any(one.name != one.function for one in found) else ()
+    columns = ("BEGAN", "FUNCTION", *named, "DURATION", "SPANS", "START", "STATUS", "TRACE")
+    table(columns, rows, empty=NONE_YET)

@@ -1,0 +1,105 @@
+"""`sampan trace` and `sampan traces` against an API that answers by a script."""
+
+import json
+
+import msgspec
+import pytest
+
+from sampan.cli.failures import Code
+from sampan.wire import trace_shapes
+from tests.cli.conftest import Run
+from tests.sdk.loopback import Answer, Loopback, refusal
+from tests.traces.samples import MS, REQUEST, START, TRACE, cold
+
+TRACES = ("GET", "/sampan/v1/traces")
+
+
+def summary(**changed: object) -> dict[str, object]:
+    return {
+        "traceId": TRACE,
+        "name": "web",
+        "service": "web",
+        "function": "web",
+        "requestId": REQUEST,
+        "start": START,
+        "duration": 1204 * MS,
+        "spans": 12,
+        **changed,
+    }
+
+
+def test_a_trace_is_drawn(sampan: Run, server: Loopback) -> None:
+    body = msgspec.json.encode(trace_shapes.told(cold()))
+    server.script["GET", f"/sampan/v1/traces/{REQUEST}"] = Answer(200, body)
+    result = sampan("trace", REQUEST, "-a")
+    assert result.exit_code == 0, result.output
+    assert "shop  GET /basket/17  ✗ 502  1.20 s  cold start" in result.stdout
+    assert "…and 97 more SELECT item" in result.stdout
+    assert "Where the time went: 610 ms to initialise" in result.stdout
+    assert "card = 42" in result.stdout
+    full = sampan("trace", REQUEST, "--full")
+    assert full.stdout.count("SELECT item") == 101
+    told = json.loads(sampan("trace", REQUEST, "-o", "json").stdout)
+    assert (told["traceId"], len(told["spans"])) == (TRACE, 116)
+
+
+def test_a_trace_is_had_as_otlp(sampan: Run, server: Loopback) -> None:
+    server.script["GET", f"/sampan/v1/traces/{TRACE}"] = Answer(200, {"resourceSpans": []})
+    assert json.loads(sampan("trace", TRACE, "-o", "otlp").stdout) == {"resourceSpans": []}
+
+
+def test_a_trace_that_is_not_there_says_where_to_look(sampan: Run, server: Loopback) -> None:
+    server.script["GET", "/sampan/v1/traces/ab"] = refusal(404, "TraceNotFound")
+    result = sampan("trace", "ab")
+    assert result.exit_code == Code.NOT_FOUND
+    assert "sampan traces" in result.stderr
+
+
+def test_traces_are_listed_with_what_matters(sampan: Run, server: Loopback) -> None:
+    found = [
+        summary(errors=2, cold=True),
+        summary(traceId="b" * 32, name="GET /", function="", service="api", duration=MS),
+    ]
+    server.script[TRACES] = Answer(200, {"traces": found})
+    result = sampan("traces")
+    assert result.exit_code == 0, result.output
+    head, first, second = result.stdout.splitlines()
+    assert head.split() == ["BEGAN", "FUNCTION", "OPERATION", "DURATION", "SPANS", "START", "STATUS", "TRACE"]
+    assert first.split()[2:] == ["web", "1.20", "s", "12", "cold", "✗", "2", TRACE]
+    assert second.split()[2:] == ["api", "GET", "/", "1.0", "ms", "12", "✓", "b" * 32]
+    assert json.loads(sampan("traces", "-o", "json").stdout)[0]["traceId"] == TRACE
+
+
+def test_conditions_are_passed_on(sampan: Run, server: Loopback) -> None:
+    server.script[TRACES] = Answer(200, {"traces": [summary()] * 5, "nextToken": "1.2"})
+    arguments = "-f web --since 2026-01-01T00:00:00+00:00 --min 250ms --max 2s --errors --warm -a k=v --request 1-2"
+    result = sampan("traces", *arguments.split(), "--operation", "GET /", "--service", "s", "--limit", "3")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 4
+    (asked,) = server.asked
+    assert asked.query == {
+        "function": "web",
+        "service": "s",
+        "operation": "GET /",
+        "since": f"{START / 1e9:.6f}",
+        "minDuration": "250000000ns",
+        "maxDuration": "2000000000ns",
+        "errors": "true",
+        "cold": "false",
+        "requestId": "1-2",
+        "limit": "3",
+        "attribute": "k=v",
+    }
+
+
+def test_where_there_are_none_it_says_how_to_get_one(sampan: Run, server: Loopback) -> None:
+    server.script[TRACES] = Answer(200, {"traces": []})
+    assert "sampan invoke" in sampan("traces").stderr
+    assert "fewer conditions" in sampan("traces", "--errors").stderr
+    assert sampan("traces", "-o", "json").stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", ["--min 5", "--since soon", "--max -1s", "-a novalue", "--limit 0"])
+def test_a_condition_that_is_none_is_a_wrong_command_line(sampan: Run, server: Loopback, arguments: str) -> None:
+    assert sampan("traces", *arguments.split()).exit_code == Code.USAGE
+    assert server.asked == []
