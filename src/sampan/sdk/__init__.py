@@ -33,6 +33,7 @@ from sampan.sdk.errors import (
 from sampan.sdk.exchange import Retries, Timeouts
 from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
 from sampan.sdk.invoking import HttpReply, Invocation
+from sampan.sdk.measuring import FunctionNow, Now, Series
 from sampan.wire import domain_shapes, limit_shapes, shapes
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Credentials",
     "Denied",
     "Description",
+    "FunctionNow",
     "HttpReply",
     "InvalidCall",
     "InvalidRequest",
@@ -51,10 +53,12 @@ __all__ = [
     "LogLine",
     "NotConfigured",
     "NotFound",
+    "Now",
     "PlatformFailed",
     "PlatformStatus",
     "Retries",
     "SdkError",
+    "Series",
     "StartFailed",
     "StoredImage",
     "Throttled",

@@ -9,7 +9,7 @@ from typing import Self
 import httpx
 
 import sampan
-from sampan.sdk import calls, extensions, invoking
+from sampan.sdk import calls, extensions, invoking, measuring
 from sampan.sdk.config import Credentials, resolve, state_directory
 from sampan.sdk.exchange import Retries, Settled, Timeouts
 from sampan.sdk.methods import Feed, Listing, Method
@@ -76,6 +76,11 @@ class Operations:
     logs = Feed(extensions.logs)
     status = Method(extensions.status)
     images = Method(extensions.images)
+
+    now = Method(measuring.now)
+    follow_now = Feed(measuring.follow_now)
+    history = Method(measuring.history)
+    metrics = Method(measuring.metrics)
 
 
 class Client(Operations, Blocking):
