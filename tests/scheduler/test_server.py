@@ -48,3 +48,5 @@ async def test_gateways_hear_how_the_parts_are_and_one_that_comes_later_is_told_
     assert await later.get() == Health(ILL)
     first.close()
     second.close()
+    assert gateways._listener is not None
+    gateways._listener.close()
