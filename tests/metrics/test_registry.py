@@ -330,3 +330,16 @@ def test_the_key_of_a_version_is_bound_anew_when_there_are_too_many(
     for revision in range(100):
         registry.observe([record(version=version_key("web", "LATEST", revision))], {WEB: facts()})
     assert registry.catalogue.fc_invocations.at("web", "LATEST").value == 100
+
+
+@pytest.mark.parametrize("media", [TEXT, OPEN])
+async def test_a_metric_of_many_series_is_written_in_pieces_and_read_as_one(
+    registry: Registry, media: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sampan.metrics.families.PIECE", 7)
+    for at in range(40):
+        registry.observe([record(qualifier=f"# q{at}", method="GET")], VERSIONS)
+    text = (await write(registry.metrics(), media)).decode()
+    assert text.count("# TYPE fc_function_latency_seconds ") == 1
+    seen = Page(text, media)
+    assert sum(s.name == "fc_function_latency_seconds_count" for s in seen.samples) == 40

@@ -1,10 +1,11 @@
 """Metrics as text: Prometheus 0.0.4, or OpenMetrics 1.0, which alone carries exemplars.
 
-Written a metric at a time, so that a large page does not stand in the way of all else.
+Written a piece at a time, so that a large page does not stand in the way of all else.
 Source: the formats' own pages, as prometheus-client writes them.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import exposition as prometheus
@@ -15,6 +16,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 VERSIONS = ("", "0.0.1", "1.0.0")  # of OpenMetrics that ours will do for
 _END = b"# EOF\n"
+_HEAD = re.compile(rb"\A(?:# .*\n)+")  # what is said once of a metric
 
 _open: Callable[["_One"], bytes] = openmetrics.generate_latest  # without types of its own
 
@@ -43,10 +45,14 @@ def media_type(accept: str) -> str:
 
 
 async def write(makers: Iterable[Maker], media: str) -> bytes:
-    """The page in one of the two formats."""
+    """The page in one of the two formats. Pieces of one metric follow one another."""
     pieces: list[bytes] = []
+    name = ""
     for make in makers:
-        pieces.append(_written(make(), media))
+        metric = make()
+        written = _written(metric, media)
+        pieces.append(written if metric.name != name else _HEAD.sub(b"", written))
+        name = metric.name
         await asyncio.sleep(0)
     return b"".join(pieces) + (_END if media == OPEN else b"")
 

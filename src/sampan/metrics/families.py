@@ -7,6 +7,7 @@ or all have more than there may be, further label sets are counted together unde
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from prometheus_client.core import Exemplar as Marked
@@ -16,6 +17,7 @@ from prometheus_client.samples import Sample
 OTHER = "_other"
 MOST = 10_000  # series in all
 MOST_OF_ONE = 1_000  # series of one function
+PIECE = 50  # series written before others get their turn
 
 TIME = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds. Source: tracing-contract.md §6.1."""
@@ -148,9 +150,13 @@ class Family(Generic[S]):
             del self.series[labels]
         self._budget.give(function, len(gone))
 
-    def metric(self) -> Metric:
-        """As prometheus-client writes it."""
+    def pieces(self) -> list[Callable[[], Metric]]:
+        """The metric as prometheus-client writes it, in pieces that take some milliseconds each."""
+        all_ = [*self.series.items(), *self._over.items()]
+        return [partial(self._metric, all_[at : at + PIECE]) for at in range(0, len(all_), PIECE)]
+
+    def _metric(self, all_: Sequence[tuple[tuple[str, ...], S]]) -> Metric:
         metric = Metric(self.name, self.help, self._type, self.unit)
-        for labels, series in (*self.series.items(), *self._over.items()):
+        for labels, series in all_:
             metric.samples.extend(series.samples(self.name, dict(zip(self.labels, labels, strict=True))))
         return metric

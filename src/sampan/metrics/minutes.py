@@ -6,7 +6,7 @@ import msgspec
 
 from sampan.metrics.catalogue import error_kind, throttle_kind
 from sampan.metrics.sketch import Sketch, add, bucket
-from sampan.model.invocation import InvocationRecord, VersionFacts
+from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
 from sampan.model.names import VersionKey, split_version_key
 
 NANOSECONDS = 60_000_000_000
@@ -35,8 +35,8 @@ class Minute(msgspec.Struct, array_like=True):
         """One more invocation."""
         self.calls += 1
         self.cold += record.cold
-        if kind := THROTTLED if throttle_kind(record) else error_kind(record):
-            self.errors[kind] = self.errors.get(kind, 0) + 1
+        if record.outcome is not Outcome.OK:
+            self._fail(THROTTLED if throttle_kind(record) else error_kind(record))
         self.bytes_in += record.bytes_in
         self.bytes_out += record.bytes_out
         place = bucket(record.ended - record.received)
@@ -46,6 +46,9 @@ class Minute(msgspec.Struct, array_like=True):
             self.seconds += inside / 1e9
             place = bucket(inside)
             self.durations[place] = self.durations.get(place, 0) + 1
+
+    def _fail(self, kind: str) -> None:
+        self.errors[kind] = self.errors.get(kind, 0) + 1
 
     def look(self, active: int, waiting: int, memory: int, instances: dict[str, int]) -> None:
         """How it is at one moment."""

@@ -99,9 +99,9 @@ class Registry:
     # ── read ──
 
     def metrics(self) -> "list[Callable[[], Metric]]":
-        """A maker per metric, so that a reader may let others in between two."""
+        """A maker per metric or piece of one, so that a reader may let others in between two."""
         return [
-            *(family.metric for family in self.catalogue.all()),
+            *(piece for family in self.catalogue.all() for piece in family.pieces()),
             *gauges(self.under_way(), self.instances.by_function()),
             *(_maker(*value) for value in self._values),
         ]
