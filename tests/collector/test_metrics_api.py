@@ -128,6 +128,17 @@ async def test_now_tells_the_busiest_and_counts_all(served: Served) -> None:
     assert (told.totals.functions, told.totals.rate) == (20, 21.0)
 
 
+async def test_who_asks_at_the_same_moment_is_told_the_same(served: Served) -> None:
+    keys = [version_key(f"f{at}", "LATEST", 1) for at in range(3)]
+    served.registry.observe([record(ended=MOMENT - 2, version=key) for key in keys], {})
+    first = await served.now("/now?limit=1")
+    served.registry.observe([record(ended=MOMENT - 2, version=keys[0])], {})
+    second = await served.now("/now?limit=3")
+    assert (len(first.functions), len(second.functions), second.totals) == (1, 3, first.totals)
+    served.clock.forward(metrics_api.FRESH)
+    assert (await served.now()).totals.rate == pytest.approx(first.totals.rate + 0.1)
+
+
 async def test_nothing_at_all_is_told_as_nothing(served: Served) -> None:
     told = await served.now()
     assert (told.functions, told.totals.functions, told.totals.p99) == ((), 0, None)

@@ -7,7 +7,6 @@ or all have more than there may be, further label sets are counted together unde
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Generic, TypeVar
 
 from prometheus_client.core import Exemplar as Marked
@@ -152,11 +151,14 @@ class Family(Generic[S]):
 
     def pieces(self) -> list[Callable[[], Metric]]:
         """The metric as prometheus-client writes it, in pieces that take some milliseconds each."""
-        all_ = [*self.series.items(), *self._over.items()]
-        return [partial(self._metric, all_[at : at + PIECE]) for at in range(0, len(all_), PIECE)]
+        all_: list[tuple[tuple[str, ...], S]] = list((self.series | self._over).items())
+        return [self._piece(all_[at : at + PIECE]) for at in range(0, len(all_), PIECE)]
 
-    def _metric(self, all_: Sequence[tuple[tuple[str, ...], S]]) -> Metric:
-        metric = Metric(self.name, self.help, self._type, self.unit)
-        for labels, series in all_:
-            metric.samples.extend(series.samples(self.name, dict(zip(self.labels, labels, strict=True))))
-        return metric
+    def _piece(self, some: list[tuple[tuple[str, ...], S]]) -> Callable[[], Metric]:
+        def make() -> Metric:
+            metric = Metric(self.name, self.help, self._type, self.unit)
+            for labels, series in some:
+                metric.samples.extend(series.samples(self.name, dict(zip(self.labels, labels, strict=True))))
+            return metric
+
+        return make
