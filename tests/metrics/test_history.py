@@ -1,6 +1,8 @@
 """The history by the minute: what is counted is counted once, whatever ends when."""
 
 import asyncio
+import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -104,6 +106,46 @@ async def test_a_restart_within_the_minute_loses_nothing_and_counts_nothing_twic
     await third.history.settle()
     assert (await third.minute()).calls == 4
     assert await third.rows() == (2, 0)  # the function's and that of all together
+
+
+KEEPS_ON = """
+import asyncio, sys
+from sampan.store.database import Database
+from tests.metrics.making import VERSIONS, Clock, record
+from tests.metrics.test_history import MINUTE, Collector
+
+async def main() -> None:
+    collector = Collector(Database(sys.argv[1]), Clock(MINUTE))
+    for kept in range(1, 100_000):
+        await collector.keep(record(ended=MINUTE))
+        print(kept, flush=True)
+        if kept % 3 == 0:
+            await collector.history.settle()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("after", [1, 10, 33])
+async def test_kill_9_takes_nothing_that_was_kept_and_repeats_nothing(url: str, clock: Clock, after: int) -> None:
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KEEPS_ON, url, stdout=asyncio.subprocess.PIPE, cwd=root
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            while int(await process.stdout.readline()) < after:
+                pass
+    finally:
+        process.kill()
+    said = (await process.communicate())[0].split()
+    kept = int(said[-1]) if said else after
+    database = Database(url)
+    assert (
+        kept <= (await Collector(database, clock).minute()).calls <= kept + 1
+    )  # the last one may not have been said
+    await database.close()
 
 
 async def test_what_is_rolled_back_was_never_counted(collector: Collector) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from sampan.metrics.instances import Instance, states
-from sampan.metrics.recent import WINDOW, Recent
+from sampan.metrics.recent import WINDOW, Recent, Window
 from sampan.metrics.registry import Registry
 from sampan.metrics.sketch import Sketch, add, percentiles
 
@@ -61,15 +61,15 @@ def snapshot(registry: Registry, now: float, limit: int) -> Now:
         if name in under_way or name in running or not recent.idle(second):
             window = recent.window(second)
             add(latencies, window.latencies)
-            told.append(_function(name, recent, second, under_way.get(name, (0, 0)), running.get(name, [])))
+            calls = tuple(recent.calls(second))
+            told.append(_function(name, window, calls, under_way.get(name, (0, 0)), running.get(name, [])))
     told.sort(key=lambda each: (-each.rate, -each.active - each.waiting, each.function))
     return Now(now, _totals(told, latencies, registry.connections), tuple(told[:limit]))
 
 
 def _function(
-    name: str, recent: Recent, second: int, under_way: tuple[int, int], instances: list[Instance]
+    name: str, window: Window, calls: tuple[int, ...], under_way: tuple[int, int], instances: list[Instance]
 ) -> FunctionNow:
-    window = recent.window(second)
     p50, p99 = percentiles(window.latencies, (0.5, 0.99))
     return FunctionNow(
         function=name,
@@ -83,7 +83,7 @@ def _function(
         instances=states(instances),
         cpu=round(sum(each.rate for each in instances) * 100, 1),
         memory=sum(each.memory for each in instances),
-        recent=tuple(recent.calls(second)),
+        recent=calls,
     )
 
 

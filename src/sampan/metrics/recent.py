@@ -1,6 +1,6 @@
 """A function's last minute, second by second: what a live view shows."""
 
-from sampan.metrics.sketch import Sketch, add, percentiles
+from sampan.metrics.sketch import Sketch, add
 
 SPAN = 60  # seconds kept for a sparkline
 WINDOW = 10  # seconds that a rate is taken over
@@ -63,8 +63,3 @@ class Window:
 
     def __init__(self, calls: int, errors: int, cold: int, latencies: Sketch) -> None:
         self.calls, self.errors, self.cold, self.latencies = calls, errors, cold, latencies
-
-    def percentiles(self) -> tuple[float | None, float | None]:
-        """p50 and p99, in seconds."""
-        half, most = percentiles(self.latencies, (0.5, 0.99))
-        return half, most
