@@ -99,6 +99,17 @@ def test_status_shows_processes_and_platform(sampan: Run, supervisor: Supervisor
     assert "gateway" in sampan("status").stdout
 
 
+def test_status_shows_which_part_is_ill_and_why(sampan: Run, supervisor: Supervisor, server: Loopback) -> None:
+    parts = {"sandboxd": "ok", "registry": "it accepts no connection"}
+    told = {"version": "0.1.0", "platform": {"condition": "degraded", "parts": parts}}
+    server.script["GET", "/sampan/v1/status"] = Answer(200, told)
+    shown = [line.split(maxsplit=1) for line in sampan("status").stdout.splitlines()]
+    assert ["condition", "degraded"] in shown
+    assert ["sandboxd", "ok"] in shown
+    assert ["registry", "it accepts no connection"] in shown
+    assert json.loads(sampan("status", "-o", "json").stdout)["platform"]["platform"]["parts"] == parts
+
+
 def test_status_shows_processes_even_when_the_platform_is_silent(
     sampan: Run, supervisor: Supervisor, environment: dict[str, str]
 ) -> None:

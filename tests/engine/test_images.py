@@ -327,6 +327,20 @@ async def test_a_full_disk_is_told_and_nothing_half_made_is_left(hub: RegistryDa
             assert (await images.pull(f"{hub.host}/small:1", None)).digest == digest
 
 
+async def test_whether_images_can_be_had_is_whether_containerd_answers() -> None:
+    with containerd() as daemon:
+        async with Containerd(daemon.socket) as client:
+            images = NodeImages(client, patience=QUICK)
+            await images.check()
+            daemon.kill()
+            with pytest.raises(StartFailed) as refused:
+                await images.check()
+            assert refused.value.failure.kind is FailureKind.ENGINE_FAILED
+            daemon.start()
+            await client.wait(30)
+            await images.check()
+
+
 # ── shared ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -13,7 +13,7 @@ import pytest
 from sampan.engine.engine import Gone, Seen, Synced
 from sampan.engine.fake import FakeEngine
 from sampan.engine.remote import RemoteEngine, serve
-from sampan.model.errors import FailureKind
+from sampan.model.errors import FailureKind, StartFailed
 from sampan.model.image import PullProgress
 from sampan.model.instance import InstanceState
 from tests.engine.contract import DEADLINE, Watch, fails, read_all
@@ -165,3 +165,14 @@ async def test_a_kill_9_in_the_middle_of_starts_leaves_nothing(
     for event in watch.seen:
         if isinstance(event, Seen):
             await remote.stop(event.sandbox.id, DEADLINE)
+
+
+async def test_whether_images_can_be_had_travels(path: Path, remote: RemoteEngine) -> None:
+    engine = FakeEngine()
+    server = await serve(path, engine)
+    await remote.images.check()
+    engine.images.away = True
+    with pytest.raises(StartFailed) as refused:
+        await remote.images.check()
+    assert refused.value.failure.kind is FailureKind.ENGINE_FAILED
+    server.close()

@@ -53,6 +53,9 @@ class TreeImages:
     async def list(self) -> list[Image]:
         return [self.image(tree) for tree in self._trees.values()]
 
+    async def check(self) -> None:
+        """They are directories, and there."""
+
     async def retain(self, digests: frozenset[str]) -> None:
         pass
 

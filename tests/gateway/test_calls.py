@@ -405,7 +405,8 @@ async def test_the_api_being_away_is_told_as_json(stage: MakeStage) -> None:
 
 async def test_health_and_unknown_hosts(stage: MakeStage) -> None:
     s = await stage()
-    assert (await s.call("GET", "/healthz", host="127.0.0.1")).body == b'{"status":"ok","control":true}\n'
+    alive = await s.call("GET", "/healthz", host="127.0.0.1")
+    assert alive.body == b'{"status":"ok","parts":[{"name":"control","ok":true}]}\n'
     assert (await s.call("GET", "/", host="127.0.0.1")).status == 404
     assert (await s.call("GET", "/fn/nobody/", host="127.0.0.1")).status == 404
 

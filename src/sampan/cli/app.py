@@ -10,7 +10,7 @@ from typer import TyperException
 from typer.core import TyperGroup
 
 from sampan import __version__
-from sampan.cli import config, deploy, domains, functions, images, invoke, logs, platform, traces, versions
+from sampan.cli import config, deploy, domains, functions, images, invoke, logs, platform, top, traces, versions
 from sampan.cli.failures import ending, tell
 from sampan.cli.options import NAMED
 from sampan.cli.session import Session
@@ -28,6 +28,7 @@ COMMANDS = (
     Command("up", PLATFORM, platform.up),
     Command("down", PLATFORM, platform.down),
     Command("status", PLATFORM, platform.status),
+    Command("top", PLATFORM, top.top),
     Command("config", PLATFORM, config.config),
     Command("deploy", FUNCTIONS, deploy.deploy),
     Command("ls", FUNCTIONS, functions.ls),

@@ -116,7 +116,11 @@ def since(moment: str | float) -> str:
 def _platform(told: "PlatformStatus") -> None:
     heading("Platform")
     known = {"version": told.version, "functions": told.functions, "instances": told.instances, **told.platform}
+    parts = known.pop("parts", None)
     fields([(name, value if isinstance(value, str) else _written(value)) for name, value in known.items()])
+    if isinstance(parts, dict):
+        heading("Parts")
+        fields([(name, Cell(str(how), "green" if how == "ok" else "red")) for name, how in parts.items()])
 
 
 def _written(value: object) -> str:

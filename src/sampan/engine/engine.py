@@ -153,6 +153,9 @@ class Images(Protocol):
     async def list(self) -> list[Image]:
         """The images that are local."""
 
+    async def check(self) -> None:
+        """Whether images can be had and unpacked now. Raises: StartFailed (ENGINE_FAILED), within seconds."""
+
     async def retain(self, digests: frozenset[str]) -> None:
         """Only these are still needed (and those that sandboxes are made of); the rest may be collected."""
 

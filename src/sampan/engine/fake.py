@@ -41,6 +41,7 @@ class FakeImages:
         self.configs: dict[str, ImageConfig] = {}
         self.missing: dict[str, Failure] = {}
         self.pull_delay = 0.0  # seconds
+        self.away = False  # what is behind them does not answer
         self.pulled: list[str] = []
         self.retained: frozenset[str] = frozenset()
         self._local: dict[str, Image] = {}
@@ -64,6 +65,10 @@ class FakeImages:
 
     async def list(self) -> list[Image]:
         return list(self._local.values())
+
+    async def check(self) -> None:
+        if self.away:
+            raise StartFailed(Failure(FailureKind.ENGINE_FAILED, "the images' store does not answer"))
 
     async def retain(self, digests: frozenset[str]) -> None:
         self.retained = digests

@@ -49,6 +49,10 @@ class List(msgspec.Struct, frozen=True):
     pass
 
 
+class Check(msgspec.Struct, frozen=True):
+    pass
+
+
 class Retain(msgspec.Struct, frozen=True):
     digests: frozenset[str]
 
@@ -113,6 +117,7 @@ def _methods(engine: Engine) -> dict[str, tuple[type, rpc.Serve]]:
         "pull": (Pull, pull),
         "watch": (Watch, watch),
         "list": plain(List, lambda ask: engine.images.list()),
+        "check": plain(Check, lambda ask: engine.images.check()),
         "retain": plain(Retain, lambda ask: engine.images.retain(ask.digests)),
         "create": plain(Create, lambda ask: engine.create(ask.spec)),
         "start": plain(Start, lambda ask: engine.start(ask.sandbox, ask.timeout)),
@@ -200,6 +205,9 @@ class _RemoteImages:
 
     async def list(self) -> list[Image]:
         return await self._connection.call("list", List(), list[Image])
+
+    async def check(self) -> None:
+        await self._connection.call("check", Check(), type(None))
 
     async def retain(self, digests: frozenset[str]) -> None:
         await self._connection.call("retain", Retain(digests), type(None))

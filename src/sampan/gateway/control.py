@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from sampan.gateway.health import Health
 from sampan.gateway.leases import Leases
 from sampan.gateway.route import RouteTable
 from sampan.gateway.sessions import Sessions
@@ -33,6 +34,7 @@ from sampan.link.messages import (
     TailWanted,
     Up,
 )
+from sampan.link.messages import Health as HealthTold
 from sampan.link.messages import Sessions as SessionsTold
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId
@@ -52,6 +54,7 @@ class Control:
         self._path, self._name = path, name
         self._channel: _Connection | None = None
         self._joined = False
+        self.health = Health()
         self.told = asyncio.Event()  # control has told the routes at least once
         self._lost = asyncio.Event()
         self._records: deque[InvocationRecord] = deque(maxlen=KEPT_RECORDS)
@@ -151,6 +154,7 @@ class Control:
                 leases.learn({version.key: version.freeze_delay for version in routes.versions()})
                 if not self._joined:
                     self._joined = True
+                    self.health.joined(asyncio.get_running_loop().time())
                     self.told.set()
                     leases.reconnected()
                     self._sessions.reconnected()
@@ -162,6 +166,8 @@ class Control:
                 self._sessions.hear(message)
             case DomainChanged():
                 routes.change_domain(message)
+            case HealthTold(parts):
+                self.health.hear(parts, asyncio.get_running_loop().time())
             case Tail():
                 answer = self._tails.get(message.token)
                 if answer is not None and not answer.done():

@@ -94,7 +94,8 @@ class Invoke:
             elif type(target) is ApiTarget:
                 await self._forward.api(exchange)
             elif type(target) is HealthTarget:
-                exchange.answer(200, replies.JSON, replies.HEALTHY[self._control.connected])
+                health = self._control.health.answers(self._control.connected, self._loop.time())
+                exchange.answer(health.ready if target.ready else 200, replies.JSON, health.body)
         except SampanError as error:
             replies.refuse(exchange, error)
         except Exception as error:

@@ -43,5 +43,4 @@ def refuse(exchange: Exchange, error: SampanError) -> None:
     exchange.answer(status, b"".join(lines), body)
 
 
-HEALTHY = {True: b'{"status":"ok","control":true}\n', False: b'{"status":"ok","control":false}\n'}
 OK = HTTPStatus.OK.value

@@ -28,7 +28,7 @@ from sampan.model.trigger import AuthType, HttpTrigger
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")  # allowed where a domain's CORS rules name none
 API_PATHS = (b"/2023-03-30/", b"/sampan/")
-HEALTH_PATH = b"/healthz"
+ALIVE_PATH, READY_PATH = b"/healthz", b"/readyz"
 _BY_PATH = b"/fn/"
 _FUNCTIONS = b"/2023-03-30/functions/"
 _INVOCATIONS = b"invocations"
@@ -92,11 +92,14 @@ class ApiTarget:
 
 @dataclass(slots=True, frozen=True)
 class HealthTarget:
-    """Is the gateway alive?"""
+    """Is the gateway alive; or, `ready`, can requests be served through it?"""
+
+    ready: bool
 
 
 Target = HttpTarget | EventTarget | ApiTarget | HealthTarget
-_API, _HEALTH = ApiTarget(), HealthTarget()
+_API = ApiTarget()
+_HEALTH = {ALIVE_PATH: HealthTarget(ready=False), READY_PATH: HealthTarget(ready=True)}
 
 
 class RouteTable:
@@ -178,8 +181,8 @@ class RouteTable:
                     asked = dict(parse_qsl(query.decode("latin-1"))).get("qualifier", LATEST)
                     return EventTarget(self._endpoint(unquote(name.decode("latin-1")), asked))
             return _API
-        if path == HEALTH_PATH:
-            return _HEALTH
+        if path in _HEALTH:
+            return _HEALTH[path]
         raise RouteNotFound(host.decode("latin-1"), path.decode("latin-1"))
 
     def _by_host(self, host: bytes) -> Endpoint | None:

@@ -6,7 +6,7 @@ by saying everything once more (`Hello`, `Routes`).
 
     gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records · Sessions
     control → gateway   Routes · RouteChanged · DomainChanged · Grant · Opened · Revoke · Gone · Refuse · Tail
-                        Sessions
+                        Sessions · Health
 """
 
 import msgspec
@@ -15,6 +15,7 @@ from sampan.model.access import AccessKey
 from sampan.model.affinity import Affinity, Session
 from sampan.model.domain import Domain
 from sampan.model.errors import Failure
+from sampan.model.health import Part
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
@@ -197,4 +198,10 @@ class Tail(_Message, frozen=True):
     text: str = ""  # from `since` to there, the last 4 KiB
 
 
-Down = Routes | RouteChanged | DomainChanged | Grant | Opened | Revoke | Gone | Refuse | Tail | Sessions
+class Health(_Message, frozen=True):
+    """How the platform's parts are; said every few seconds, so that silence tells something, too."""
+
+    parts: tuple[Part, ...]
+
+
+Down = Routes | RouteChanged | DomainChanged | Grant | Opened | Revoke | Gone | Refuse | Tail | Sessions | Health

@@ -19,6 +19,7 @@ from sampan.link.messages import (
     Down,
     FunctionRoute,
     GiveBack,
+    Health,
     Hello,
     Lost,
     Records,
@@ -32,6 +33,7 @@ from sampan.link.messages import (
 )
 from sampan.model.domain import Domain
 from sampan.model.errors import StartFailed
+from sampan.model.health import Part
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
 from sampan.scheduler import events
@@ -67,6 +69,7 @@ class Gateways:
         self._names: dict[Connection, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changes = 0  # of routes, counted
+        self._health: Health | None = None  # as told last
         self._listener: asyncio.AbstractServer | None = None  # a server nobody refers to is collected
 
     async def listen(self, path: Path, scheduler: Post) -> None:
@@ -88,6 +91,12 @@ class Gateways:
         self._changes += 1
         for channel in self._channels.values():
             channel.send(DomainChanged(name, domain))
+
+    def health(self, parts: tuple[Part, ...]) -> None:
+        """How the platform's parts are now."""
+        self._health = Health(parts)
+        for channel in self._channels.values():
+            channel.send(self._health)
 
     def _accept(self) -> Connection:
         return Channel(msgspec.msgpack.Decoder(Up), self._heard, self._left)
@@ -143,6 +152,8 @@ class Gateways:
             old.close()
         self._channels[hello.gateway], self._names[channel] = channel, hello.gateway
         channel.send(routes)
+        if self._health is not None:
+            channel.send(self._health)
         leases = {lease.instance: lease.slots for lease in hello.leases}
         self._scheduler.post(events.Joined(hello.gateway, leases))
         log.info("gateway joined", gateway=hello.gateway, pid=hello.pid, leases=len(leases))

@@ -38,6 +38,7 @@ from sampan.sdk.exchange import Retries, Timeouts
 from sampan.sdk.extensions import Description, LogLine, PlatformStatus, StoredImage
 from sampan.sdk.instrumentation import instrument, uninstrument
 from sampan.sdk.invoking import HttpReply, Invocation
+from sampan.sdk.measuring import FunctionNow, Now, Series
 from sampan.sdk.propagation import trace_context
 from sampan.wire import domain_shapes, limit_shapes, shapes, trace_shapes
 
@@ -50,6 +51,7 @@ __all__ = [
     "Credentials",
     "Denied",
     "Description",
+    "FunctionNow",
     "HttpReply",
     "InvalidCall",
     "InvalidRequest",
@@ -58,10 +60,12 @@ __all__ = [
     "MissingPackage",
     "NotConfigured",
     "NotFound",
+    "Now",
     "PlatformFailed",
     "PlatformStatus",
     "Retries",
     "SdkError",
+    "Series",
     "StartFailed",
     "StoredImage",
     "Throttled",

@@ -9,7 +9,7 @@ from typing import Self
 import httpx
 
 import sampan
-from sampan.sdk import calls, extensions, invoking, tracing
+from sampan.sdk import calls, extensions, invoking, measuring, tracing
 from sampan.sdk.config import Credentials, resolve, state_directory
 from sampan.sdk.exchange import Retries, Settled, Timeouts
 from sampan.sdk.methods import Feed, Listing, Method
@@ -80,6 +80,10 @@ class Operations:
     trace = Method(tracing.trace)
     trace_otlp = Method(tracing.trace_otlp)
     traces = Listing(tracing.traces)
+    now = Method(measuring.now)
+    follow_now = Feed(measuring.follow_now)
+    history = Method(measuring.history)
+    metrics = Method(measuring.metrics)
 
 
 class Client(Operations, Blocking):

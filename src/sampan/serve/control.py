@@ -22,6 +22,7 @@ from sampan.scheduler.rollout import Rollouts
 from sampan.scheduler.server import Gateways
 from sampan.scheduler.state import Cluster, Limits
 from sampan.serve import role
+from sampan.serve.health import Health, probes
 from sampan.serve.layout import Layout
 from sampan.serve.operations import Operations
 from sampan.settings import Settings
@@ -114,7 +115,8 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             gateways.route_changed,
             gateways.domain_changed,
         )
-        operations = Operations(settings, engine, scheduler)
+        health = Health(probes(settings, engine, database), gateways.health)
+        operations = Operations(engine, scheduler, health)
         api = app(catalog, scheduler, rollouts, operations, operations, settings)
         await rollouts.load()
         async with asyncio.TaskGroup() as group:
@@ -123,6 +125,7 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             await gateways.listen(layout.link_socket, scheduler)
             group.create_task(_serve_api(api, layout.api_socket))
             group.create_task(rollouts.run())
+            group.create_task(health.run())
             role.ready()
             await scheduler.settle(settings.gateway.processes, GATEWAY_PATIENCE)
 

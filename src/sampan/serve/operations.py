@@ -1,27 +1,20 @@
 """What the API asks of the rooms beside it: instances' logs, the images, how every part is."""
 
-import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from sampan.engine.engine import Engine, LogChunk, Stream
+from sampan.model.health import condition
 from sampan.model.image import Image
 from sampan.model.names import InstanceId, VersionKey
 from sampan.scheduler.loop import Scheduler
-from sampan.serve.layout import Layout
-from sampan.settings import Settings
-
-PROBE = 1.0  # seconds a part may take to accept a connection
+from sampan.serve.health import Health
 
 
 class Operations:
     """`LogSource` and `Status` for the API."""
 
-    def __init__(self, settings: Settings, engine: Engine, scheduler: Scheduler) -> None:
-        self._settings = settings
-        self._layout = Layout(settings)
-        self._engine = engine
-        self._scheduler = scheduler
+    def __init__(self, engine: Engine, scheduler: Scheduler, health: Health) -> None:
+        self._engine, self._scheduler, self._health = engine, scheduler, health
 
     # LogSource
 
@@ -40,12 +33,11 @@ class Operations:
         """Every part, and what is promised of the machine."""
         cluster = self._scheduler.cluster
         memory, cpu = cluster.committed()
-        parts = {"sandboxd": await _listens(self._layout.engine_socket)}
-        if self._settings.registry.enabled:
-            parts["registry"] = await _accepts(self._settings.registry.listen, self._settings.registry.port)
+        parts = self._health.parts
         return {
+            "condition": condition(parts).value,
             "settled": cluster.settled,
-            "parts": {name: "ok" if ok else "unreachable" for name, ok in parts.items()},
+            "parts": {part.name: "ok" if part.ok else part.why for part in parts},
             "gateways": sorted(cluster.gateways),
             "instances": sum(fleet.live for fleet in cluster.fleets.values()),
             "memoryMb": memory,
@@ -53,21 +45,3 @@ class Operations:
             "cpu": round(cpu, 2),
             "cpuLimit": cluster.limits.cpu,
         }
-
-
-async def _listens(path: Path) -> bool:
-    return await _opens(asyncio.open_unix_connection(str(path)))
-
-
-async def _accepts(host: str, port: int) -> bool:
-    return await _opens(asyncio.open_connection(host, port))
-
-
-async def _opens(connection: Coroutine[object, None, tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:
-    try:
-        async with asyncio.timeout(PROBE):
-            _, writer = await connection
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

@@ -27,6 +27,7 @@ from sampan.model.image import Image, PullProgress, RegistryAuth
 
 _DOWNLOADS = 3  # layers at once, of all pulls together; more only share the same link
 _LEASE_HOURS = 72  # a day of use, and two in which an interrupted pull may be resumed
+_ANSWER = 1.0  # seconds in which a containerd that is well answers
 _OUTAGES = 3  # restarts of containerd that one pull outlasts
 _LONGEST_LABEL = 3000  # bytes; containerd takes 4096, key included
 _VIEW = "img-"  # key of the one view of an image's layers, before their chain id
@@ -97,6 +98,12 @@ class NodeImages:
 
     async def list(self) -> list[Image]:
         return [local.image for local in (await self._loaded()).values()]
+
+    async def check(self) -> None:
+        try:
+            await self._containerd.wait(_ANSWER)
+        except PlatformFailed as error:
+            raise StartFailed(Failure(FailureKind.ENGINE_FAILED, "containerd does not answer")) from error
 
     async def retain(self, digests: frozenset[str]) -> None:
         try:

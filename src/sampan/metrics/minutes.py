@@ -1,0 +1,114 @@
+"""One function in one minute: numbers that add up, whoever counted them and in how many pieces. Pure."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from sampan.metrics.catalogue import error_kind, throttle_kind
+from sampan.metrics.sketch import Sketch, add, bucket
+from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
+from sampan.model.names import VersionKey, split_version_key
+
+NANOSECONDS = 60_000_000_000
+THROTTLED = "throttled"
+ALL = ""  # in a function's place: all functions together
+
+
+class Minute(msgspec.Struct, array_like=True):
+    """Sums, sketches and maxima. `plus` of two is what one counter of both would have counted."""
+
+    calls: int = 0
+    cold: int = 0
+    errors: dict[str, int] = {}  # client, server, function, throttled
+    seconds: float = 0.0  # in functions
+    durations: Sketch = {}  # in the function
+    latencies: Sketch = {}  # from received to answered
+    bytes_in: int = 0
+    bytes_out: int = 0
+    cpu_ns: int = 0
+    active: int = 0  # maxima, here and below
+    waiting: int = 0
+    memory: int = 0  # bytes, of all instances together
+    instances: dict[str, int] = {}  # by state
+
+    def count(self, record: InvocationRecord) -> None:
+        """One more invocation."""
+        self.calls += 1
+        self.cold += record.cold
+        if record.outcome is not Outcome.OK:
+            self._fail(THROTTLED if throttle_kind(record) else error_kind(record))
+        self.bytes_in += record.bytes_in
+        self.bytes_out += record.bytes_out
+        place = bucket(record.ended - record.received)
+        self.latencies[place] = self.latencies.get(place, 0) + 1
+        if record.leased:
+            inside = max(0, record.ended - record.leased)
+            self.seconds += inside / 1e9
+            place = bucket(inside)
+            self.durations[place] = self.durations.get(place, 0) + 1
+
+    def _fail(self, kind: str) -> None:
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+
+    def look(self, active: int, waiting: int, memory: int, instances: dict[str, int]) -> None:
+        """How it is at one moment."""
+        self.active, self.waiting = max(self.active, active), max(self.waiting, waiting)
+        self.memory = max(self.memory, memory)
+        for state, count in instances.items():
+            self.instances[state] = max(self.instances.get(state, 0), count)
+
+    def beside(self, other: "Minute") -> None:
+        """What another function has at the same moment."""
+        self.active += other.active
+        self.waiting += other.waiting
+        self.memory += other.memory
+        for state, count in other.instances.items():
+            self.instances[state] = self.instances.get(state, 0) + count
+
+    def plus(self, other: "Minute") -> None:
+        """Take in what was counted elsewhere, or at another time."""
+        self.calls += other.calls
+        self.cold += other.cold
+        self.seconds += other.seconds
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.cpu_ns += other.cpu_ns
+        for kind, count in other.errors.items():
+            self.errors[kind] = self.errors.get(kind, 0) + count
+        add(self.durations, other.durations)
+        add(self.latencies, other.latencies)
+        self.look(other.active, other.waiting, other.memory, other.instances)
+
+
+Minutes = dict[tuple[str, int], Minute]
+"""(function, Unix minutes) → its numbers."""
+
+
+def fold(records: Iterable[InvocationRecord], versions: dict[VersionKey, VersionFacts]) -> Minutes:
+    """What invocations add to the minutes they ended in."""
+    found: Minutes = {}
+    for record in records:
+        facts = versions.get(record.version)
+        function = facts.function if facts is not None else split_version_key(record.version)[0]
+        key = function, record.ended // NANOSECONDS
+        minute = found.get(key)
+        if minute is None:
+            minute = found[key] = Minute()
+        minute.count(record)
+    return found
+
+
+def merge(into: Minutes, other: Minutes) -> None:
+    for key, minute in other.items():
+        if key in into:
+            into[key].plus(minute)
+        else:
+            into[key] = minute
+
+
+def with_all(minutes: Minutes) -> Minutes:
+    """And what invocations of all functions together add to each minute."""
+    found = dict(minutes)
+    for (_, at), minute in minutes.items():
+        found.setdefault((ALL, at), Minute()).plus(minute)
+    return found

@@ -1,0 +1,136 @@
+"""How every part of the platform is, looked at every few seconds. No look takes long, whatever a part does."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from sampan.engine.engine import Engine
+from sampan.model.errors import StartFailed
+from sampan.model.health import Part
+from sampan.serve.layout import Layout
+from sampan.settings import Settings
+from sampan.store.database import Database
+from sampan.telemetry.logs import Log
+
+EVERY = 5.0  # seconds between looks
+PATIENCE = 2.0  # seconds a part may take to answer
+LEAST_DISK = 64 << 20  # bytes; SQLite's journal alone may take some
+
+log = Log("health")
+
+Check = Callable[[], Awaitable[str]]
+"""Why the part is ill, in words for anybody; "": it is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One part and how to look at it."""
+
+    name: str
+    check: Check
+    needed: bool = True
+
+
+class Health:
+    """Looks, and tells whoever wants to know."""
+
+    def __init__(self, probes: Sequence[Probe], tell: Callable[[tuple[Part, ...]], None]) -> None:
+        self._probes, self._tell = probes, tell
+        self._looking: dict[str, asyncio.Task[str]] = {}
+        self.parts: tuple[Part, ...] = ()
+
+    async def run(self) -> None:
+        """For ever."""
+        try:
+            while True:
+                self._note(await self.look())
+                await asyncio.sleep(EVERY)
+        finally:
+            for task in self._looking.values():
+                task.cancel()
+
+    async def look(self) -> tuple[Part, ...]:
+        """At all parts at once, for `PATIENCE` at most."""
+        for probe in self._probes:
+            if probe.name not in self._looking:  # else the last look has not ended: one at a time
+                self._looking[probe.name] = asyncio.ensure_future(probe.check())
+        await asyncio.wait(self._looking.values(), timeout=PATIENCE)
+        return tuple(self._part(probe) for probe in self._probes)
+
+    def _part(self, probe: Probe) -> Part:
+        task = self._looking[probe.name]
+        if not task.done():
+            why = f"it did not answer within {PATIENCE:g} seconds"
+        else:
+            del self._looking[probe.name]
+            if (error := task.exception()) is not None:
+                log.failure("could not be looked at", error, part=probe.name)
+                why = "it could not be looked at; the platform's own log says why"
+            else:
+                why = task.result()
+        return Part(probe.name, ok=not why, why=why, needed=probe.needed)
+
+    def _note(self, parts: tuple[Part, ...]) -> None:
+        before = {part.name: part.ok for part in self.parts}
+        for part in parts:
+            if part.ok and not before.get(part.name, True):
+                log.info("well again", part=part.name)
+            elif not part.ok and before.get(part.name, True):
+                log.warning("ill", part=part.name, why=part.why)
+        self.parts = parts
+        self._tell(parts)
+
+
+def probes(settings: Settings, engine: Engine, database: Database) -> list[Probe]:
+    """Of all parts that control can look at. What every cold start needs is needed; the rest is missed later."""
+    layout, registry = Layout(settings), settings.registry
+    found = [
+        Probe("sandboxd", lambda: _listens(layout.engine_socket)),
+        Probe("containerd", lambda: _images(engine)),
+        Probe("database", lambda: _database(database, layout.database.parent)),
+    ]
+    if registry.enabled:
+        found.append(Probe("registry", lambda: _accepts(registry.listen, registry.port), needed=False))
+    found.append(Probe("collector", lambda: _listens(layout.collector_socket), needed=False))
+    return found
+
+
+async def _listens(path: Path) -> str:
+    return await _opens(asyncio.open_unix_connection(str(path)))
+
+
+async def _accepts(host: str, port: int) -> str:
+    return await _opens(asyncio.open_connection(host, port))
+
+
+async def _opens(connection: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> str:
+    try:
+        _, writer = await connection
+    except OSError:
+        return "it accepts no connection"
+    writer.close()
+    return ""
+
+
+async def _images(engine: Engine) -> str:
+    try:
+        await engine.images.check()
+    except StartFailed:
+        return "it cannot be reached from sandboxd"
+    return ""
+
+
+async def _database(database: Database, directory: Path) -> str:
+    """Whether something could be written: a turn as writer is had, and there is room."""
+    try:
+        async with database.write():
+            pass
+    except SQLAlchemyError:
+        return "nothing can be written to it"
+    room = await asyncio.to_thread(os.statvfs, directory)
+    free = room.f_bavail * room.f_frsize
+    return "" if free >= LEAST_DISK else f"its disk has {free >> 20} MB left, {LEAST_DISK >> 20} are needed"
