@@ -10,9 +10,9 @@ from typing import Any
 from sampan.model.errors import Malformed
 from sampan.model.trace import Attributes, Kind, Span, SpanEvent, SpanLink, Status
 from sampan.wire import span_limits as limits
+from sampan.wire.span_limits import Decoded, real
 from sampan.wire.thrift import Of, Read, Shape, Type, read_call, read_struct
 
-MAX_SPANS = 20_000  # of a message
 CONTENT_TYPES = ("application/vnd.apache.thrift.binary", "application/x-thrift")
 
 KIND_TAG, ERROR_TAG, STATE_TAG = "span.kind", "error", "w3c.tracestate"
@@ -51,16 +51,16 @@ _SPAN: Shape = {
     11: Of(Type.LIST, _LOG, _ALL),
 }
 _PROCESS: Shape = {1: Of(Type.STRING), 2: _TAGS}
-_BATCH: Shape = {1: Of(Type.STRUCT, _PROCESS), 2: Of(Type.LIST, _SPAN, MAX_SPANS + 1)}
+_BATCH: Shape = {1: Of(Type.STRUCT, _PROCESS), 2: Of(Type.LIST, _SPAN, limits.MAX_SPANS + 1)}
 _CALL: Shape = {1: Of(Type.STRUCT, _BATCH)}
 
 
-def decode_batch(data: bytes) -> list[Span]:
+def decode_batch(data: bytes) -> Decoded:
     """A request's body: one Batch, in the binary protocol. Raises: Malformed."""
     return _spans(read_struct(data, _BATCH))
 
 
-def decode_datagram(data: bytes, compact: bool) -> list[Span]:
+def decode_datagram(data: bytes, compact: bool) -> Decoded:
     """A datagram: `Agent.emitBatch`. compact: as on port 6831; else binary, as on 6832. Raises: Malformed."""
     call = read_call(data, compact, "emitBatch", _CALL)
     if 1 not in call:
@@ -78,24 +78,24 @@ def encode_batch(service: str, process_tags: Attributes, spans: Sequence[Span]) 
 # ── reading ──
 
 
-def _spans(batch: Read) -> list[Span]:
-    """Those that have ids."""
+def _spans(batch: Read) -> Decoded:
     if 1 not in batch:
         raise Malformed("jaeger", "the batch has no process")
     given = batch.get(2, [])
-    if len(given) > MAX_SPANS:
-        raise Malformed("jaeger", f"the batch has more than {MAX_SPANS} spans; send smaller ones")
+    if len(given) > limits.MAX_SPANS:
+        raise Malformed("jaeger", f"the batch has more than {limits.MAX_SPANS} spans; send smaller ones")
     process = batch[1]
     service = _text(process.get(1, b""))[: limits.NAME]
     resource = limits.attributes(_pairs(process.get(2, ())))
     resource["service.name"] = service
-    return [span for one in given if (span := _span(one, service, resource)) is not None]
+    spans = [span for one in given if (span := _span(one, service, resource)) is not None]
+    return Decoded(spans, len(given) - len(spans))
 
 
 def _span(given: Read, service: str, resource: Attributes) -> Span | None:
     get = given.get
     trace, number = _trace(get(2, 0), get(1, 0)), _id(get(3, 0))
-    if not trace.strip("0") or not number.strip("0"):
+    if not real(trace) or not real(number):
         return None
     tags = limits.attributes(_pairs(get(10, ())))
     parent, links, lost = _relations(trace, _id(get(4, 0)), get(6, ()))
@@ -128,12 +128,12 @@ def _relations(trace: str, parent: str, references: Sequence[Read]) -> tuple[str
 
     Without an id of its parent a span's is the first it is a child of, else the first it follows, in its trace.
     """
-    parent = parent if parent.strip("0") else ""
+    parent = parent if real(parent) else ""
     if not references:
         return parent, (), 0
     found = [(r.get(1, CHILD_OF), _trace(r.get(3, 0), r.get(2, 0)), _id(r.get(4, 0))) for r in references]
     if not parent:
-        near = [(kind, span) for kind, of, span in found if of == trace and span.strip("0")]
+        near = [(kind, span) for kind, of, span in found if of == trace and real(span)]
         parent = min(near, key=lambda one: one[0])[1] if near else ""
     others = [one for one in found if one[1:] != (trace, parent)]
     links = [

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from thriftpy2.parser import load_fp
 from thriftpy2.protocol import TCyBinaryProtocol
-from thriftpy2.transport.memory import TCyMemoryBuffer
+from thriftpy2.transport import TCyMemoryBuffer
 
 from sampan.model.trace import Attributes, Kind, Span, SpanEvent, SpanLink, Status
 from sampan.wire import jaeger
@@ -19,7 +19,9 @@ struct Tag {
     5: optional bool vBool, 6: optional i64 vLong, 7: optional binary vBinary
 }
 struct Log { 1: required i64 timestamp, 2: required list<Tag> fields }
-struct SpanRef { 1: required i32 refType, 2: required i64 traceIdLow, 3: required i64 traceIdHigh, 4: required i64 spanId }
+struct SpanRef {
+    1: required i32 refType, 2: required i64 traceIdLow, 3: required i64 traceIdHigh, 4: required i64 spanId
+}
 struct Span {
     1: required i64 traceIdLow, 2: required i64 traceIdHigh, 3: required i64 spanId, 4: required i64 parentSpanId,
     5: required string operationName, 6: optional list<SpanRef> references, 7: required i32 flags,
@@ -43,8 +45,9 @@ def schema() -> Any:
 def encode(service: str, process_tags: Attributes, spans: Sequence[Span]) -> bytes:
     process = schema().Process(serviceName=service, tags=_tags(process_tags.items()))
     batch = schema().Batch(process=process, spans=[_span(span) for span in spans])
-    buffer = TCyMemoryBuffer()
-    TCyBinaryProtocol(buffer).write_struct(batch)
+    buffer: Any = TCyMemoryBuffer()
+    binary: Any = TCyBinaryProtocol
+    binary(buffer).write_struct(batch)
     return bytes(buffer.getvalue())
 
 

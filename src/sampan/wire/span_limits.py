@@ -6,8 +6,9 @@ attribute. Source: OpenTelemetry specification, "Attribute limits" and "Span lim
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from sampan.model.trace import Attributes, AttributeValue, Scalar
+from sampan.model.trace import Attributes, AttributeValue, Scalar, Span
 
 ATTRIBUTES = 128  # of a span, an event, a link, a resource; the specification's default, as the next two
 EVENTS = 128
@@ -20,8 +21,17 @@ DROPPED_ATTRIBUTES = "otel.dropped_attributes_count"
 DROPPED_EVENTS = "otel.dropped_events_count"
 DROPPED_LINKS = "otel.dropped_links_count"
 
+MAX_SPANS = 20_000  # of a message
+
 _MAX = (1 << 63) - 1
 LAST = _MAX  # Unix ns: the latest time there is
+
+
+class Decoded(NamedTuple):
+    """What a message held. invalid: spans without ids, which nobody could find again."""
+
+    spans: list[Span]
+    invalid: int
 
 
 def time(nanoseconds: int) -> int:
@@ -88,3 +98,8 @@ def _scalar(value: object) -> Scalar:
     if isinstance(value, bytes):
         return value[: VALUE // 2].hex()
     return str(value)[:VALUE]
+
+
+def real(identity: str) -> bool:
+    """Whether an id of hex digits names something: zero is none. Source: W3C Trace Context §3.2.2.3."""
+    return bool(identity.strip("0"))
