@@ -20,6 +20,7 @@ Who = Callable[[str], Sender | None]
 """The instance that has an address now; None: none has."""
 
 LOCAL = Sender("")
+STRANGER = Sender("?")  # whom nobody knows; no function is called so
 
 
 def sender_at(address: str, who: Who) -> Sender:

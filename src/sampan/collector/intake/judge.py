@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from sampan.collector.intake.quota import Buckets, Room
-from sampan.collector.senders import Sender, Who, sender_at
+from sampan.collector.senders import STRANGER, Sender, Who, sender_at
 from sampan.model.errors import NoCapacity, SenderUnknown, Throttled
 from sampan.model.trace import Span
 from sampan.settings import Telemetry
@@ -17,11 +17,12 @@ from sampan.wire.otlp_logs import LogRecord
 from sampan.wire.span_limits import Decoded
 
 BYTES_RATE = 4 << 20  # a second, of one function: ten times what 2,000 spans a second take
+MESSAGE_COST = 4 << 10  # bytes that a request counts for at least: a thousand of them a second
+DATAGRAM_COST = 1 << 10
 BYTES_BURST = 32 << 20  # at once
 HELD = 64 << 20  # bytes of bodies under way, of all
 HELD_EACH = 16 << 20  # of one function
 UNNAMED = "unknown_service"  # what OpenTelemetry calls a service that says nothing of itself
-STRANGER = "?"  # counts what comes from addresses that are nobody's
 _T = TypeVar("_T")
 _LONGEST_WAIT = 60.0  # seconds that anybody is told to wait
 
@@ -59,7 +60,7 @@ class Judge:
         settings: Telemetry,
         clock: Callable[[], float],
     ) -> None:
-        self._who, self._take, self._take_logs = who, take, take_logs
+        self.who, self._take, self._take_logs = who, take, take_logs
         self._rate = settings.span_rate
         self._spans = Buckets(settings.span_rate, settings.span_burst, clock)
         self._records = Buckets(settings.span_rate, settings.span_burst, clock)
@@ -73,9 +74,9 @@ class Judge:
     def sender(self, address: str) -> Sender:
         """Raises: SenderUnknown."""
         try:
-            return sender_at(address, self._who)
+            return sender_at(address, self.who)
         except SenderUnknown:
-            self.dropped[STRANGER, Reason.UNKNOWN.value] += 1
+            self.drop(STRANGER, Reason.UNKNOWN)
             raise
 
     def drop(self, sender: Sender, reason: Reason, count: int = 1) -> None:
@@ -87,14 +88,20 @@ class Judge:
         return not self._bytes(sender.function).wait()
 
     def charge(self, sender: Sender, size: int) -> None:
+        """What it sends costs it, a message at least so much as its reading takes."""
         self._bytes(sender.function).charge(size)
+
+    def seconds_in_debt(self, sender: Sender) -> float:
+        return self._bytes(sender.function).wait(0)
 
     def check_bytes(self, sender: Sender) -> None:
         """Raises: Throttled."""
         wait = self._bytes(sender.function).wait()
         if wait:
             self.drop(sender, Reason.BYTES)
-            raise Throttled(f"{_whose(sender)} reports more than {BYTES_RATE >> 20} MiB/s", min(wait, _LONGEST_WAIT))
+            raise Throttled(
+                f"{_whose(sender)} reports more than {BYTES_RATE >> 20} MiB/s", min(wait, _LONGEST_WAIT)
+            )
 
     # ── what is taken ──
 

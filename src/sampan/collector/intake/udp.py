@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sampan.collector.intake.judge import Judge, Reason
+from sampan.collector.intake.judge import DATAGRAM_COST, Judge, Reason
 from sampan.model.errors import Malformed, SenderUnknown
 from sampan.wire.jaeger import decode_datagram
 
@@ -22,7 +22,7 @@ class Datagrams(asyncio.DatagramProtocol):
         if not judge.affords(sender):
             judge.drop(sender, Reason.BYTES)
             return
-        judge.charge(sender, len(data))
+        judge.charge(sender, max(len(data), DATAGRAM_COST))
         try:
             judge.take_spans(sender, decode_datagram(data, self._compact))
         except Malformed:
