@@ -10,7 +10,7 @@ from typing import Any
 from sampan.model.errors import Malformed
 from sampan.model.trace import Attributes, Kind, Span, SpanEvent, SpanLink, Status
 from sampan.wire import span_limits as limits
-from sampan.wire.span_limits import Decoded, real
+from sampan.wire.span_limits import Decoded, parent_of, real
 from sampan.wire.thrift import Of, Read, Shape, Type, read_call, read_struct
 
 CONTENT_TYPES = ("application/vnd.apache.thrift.binary", "application/x-thrift")
@@ -98,7 +98,7 @@ def _span(given: Read, service: str, resource: Attributes) -> Span | None:
     if not real(trace) or not real(number):
         return None
     tags = limits.attributes(_pairs(get(10, ())))
-    parent, links, lost = _relations(trace, _id(get(4, 0)), get(6, ()))
+    parent, links, lost = _relations(trace, number, _id(get(4, 0)), get(6, ()))
     logs = get(11, ())
     limits.count_dropped(tags, len(logs) - limits.EVENTS, lost)
     start = limits.time(get(8, 0) * 1000)
@@ -123,17 +123,19 @@ def _span(given: Read, service: str, resource: Attributes) -> Span | None:
     )
 
 
-def _relations(trace: str, parent: str, references: Sequence[Read]) -> tuple[str, tuple[SpanLink, ...], int]:
+def _relations(
+    trace: str, number: str, parent: str, references: Sequence[Read]
+) -> tuple[str, tuple[SpanLink, ...], int]:
     """The parent, all other references as links, and how many links there were more.
 
     Without an id of its parent a span's is the first it is a child of, else the first it follows, in its trace.
     """
-    parent = parent if real(parent) else ""
+    parent = parent_of(number, parent)
     if not references:
         return parent, (), 0
     found = [(r.get(1, CHILD_OF), _trace(r.get(3, 0), r.get(2, 0)), _id(r.get(4, 0))) for r in references]
     if not parent:
-        near = [(kind, span) for kind, of, span in found if of == trace and real(span)]
+        near = [(kind, span) for kind, of, span in found if of == trace and parent_of(number, span)]
         parent = min(near, key=lambda one: one[0])[1] if near else ""
     others = [one for one in found if one[1:] != (trace, parent)]
     links = [

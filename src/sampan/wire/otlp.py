@@ -15,7 +15,7 @@ from sampan.model.trace import Attributes, Kind, Span, SpanEvent, SpanLink, Stat
 from sampan.wire import otlp_json, otlp_values
 from sampan.wire import span_limits as limits
 from sampan.wire.protobuf import LEAF, Nested, count_messages
-from sampan.wire.span_limits import Decoded, real
+from sampan.wire.span_limits import Decoded, parent_of, real
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MAX_MESSAGES = 400_000  # spans, attributes, events … of a request
@@ -110,7 +110,6 @@ def _span(given: Any, service: str, resource: Attributes, scope: str, form: Form
     trace, number = form.id(given.trace_id, 16), form.id(given.span_id, 8)
     if not real(trace) or not real(number):
         return None
-    parent = form.id(given.parent_span_id, 8)
     events, links, count = given.events, given.links, form.number
     attributes = limits.attributes(pairs(given.attributes, form), count(given.dropped_attributes_count))
     limits.count_dropped(
@@ -122,7 +121,7 @@ def _span(given: Any, service: str, resource: Attributes, scope: str, form: Form
     return Span(
         trace,
         number,
-        parent if real(parent) else "",
+        parent_of(number, form.id(given.parent_span_id, 8)),
         given.name[: limits.NAME],
         _KINDS.get(form.enum(given.kind, "SPAN_KIND_"), Kind.UNSPECIFIED),
         start,

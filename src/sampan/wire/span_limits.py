@@ -100,6 +100,11 @@ def _scalar(value: object) -> Scalar:
     return str(value)[:VALUE]
 
 
+def parent_of(span: str, parent: str) -> str:
+    """ "": a root. Nothing is its own parent, which would be a tree without an end."""
+    return parent if real(parent) and parent != span else ""
+
+
 def real(identity: str) -> bool:
     """Whether an id of hex digits names something: zero is none. Source: W3C Trace Context §3.2.2.3."""
     return bool(identity.strip("0"))

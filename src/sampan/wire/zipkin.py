@@ -15,7 +15,7 @@ from sampan.model.errors import Malformed
 from sampan.model.trace import Attributes, Kind, Span, SpanEvent, Status
 from sampan.wire import span_limits as limits
 from sampan.wire.otlp_json import Number, number, read
-from sampan.wire.span_limits import Decoded, real
+from sampan.wire.span_limits import Decoded, parent_of, real
 
 _ID = re.compile(r"[0-9a-f]{1,32}\Z")
 _KINDS = {"CLIENT": Kind.CLIENT, "SERVER": Kind.SERVER, "PRODUCER": Kind.PRODUCER, "CONSUMER": Kind.CONSUMER}
@@ -92,7 +92,6 @@ def _span(given: SpanV2) -> Span | None:
     trace, identity = _id(given.trace_id, 32), _id(given.id, 16)
     if not real(trace) or not real(identity):
         return None
-    parent = _id(given.parent_id or "", 16)
     local, notes = given.local_endpoint or Endpoint(), given.annotations or []
     tags = limits.attributes([*(given.tags or {}).items(), *_peer(given.remote_endpoint)])
     limits.count_dropped(tags, len(notes) - limits.EVENTS, 0)
@@ -102,7 +101,7 @@ def _span(given: SpanV2) -> Span | None:
     return Span(
         trace,
         identity,
-        parent if real(parent) else "",
+        parent_of(identity, _id(given.parent_id or "", 16)),
         (given.name or "")[: limits.NAME],
         _KINDS.get((given.kind or "").upper(), Kind.INTERNAL),
         start,
