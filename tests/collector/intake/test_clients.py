@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -123,26 +125,40 @@ async def test_opentelemetry_sdks_metrics_are_answered_and_counted_as_not_kept(
 
 # ── Jaeger's own client ──
 
+JAEGER = """
+import sys, time, jaeger_client
 
-def record_with_jaeger(running: Running, **config: Any) -> None:
-    """Its threads and its loop are ended when this returns."""
-    jaeger_client = pytest.importorskip("jaeger_client")
+compact, sampling, sampler = sys.argv[1:]
+agent = {"reporting_host": "127.0.0.1", "reporting_port": compact, "sampling_port": sampling}
+config = {"local_agent": agent, "reporter_flush_interval": 0.05, "sampling_refresh_interval": 0.1}
+if sampler == "const":
+    config["sampler"] = {"type": "const", "param": 1}
+tracer = jaeger_client.Config(config=config, service_name="old-pictures", validate=True).new_tracer()
+while not (outer := tracer.start_span("outer", tags={"span.kind": "server", "n": 3})).is_sampled():
+    time.sleep(0.02)
+outer.log_kv({"event": "half way"})
+inner = tracer.start_span("inner", child_of=outer)
+inner.set_tag("error", True)
+inner.finish()
+outer.finish()
+closed = tracer.close()
+while not closed.done():
+    time.sleep(0.02)
+"""
 
-    agent = {"reporting_host": "127.0.0.1", "reporting_port": running.port("compact")}
-    settings = {"local_agent": agent, "reporter_flush_interval": 0.05, **config}
-    tracer = jaeger_client.Config(config=settings, service_name="old-pictures", validate=True).new_tracer()
-    with tracer.start_span("outer", tags={"span.kind": "server", "n": 3}) as outer:
-        outer.log_kv({"event": "half way"})
-        with tracer.start_span("inner", child_of=outer) as inner:
-            inner.set_tag("error", True)
-    tracer.close().result(30)
 
-
-@pytest.mark.filterwarnings("ignore")  # the client is of 2021
-async def test_jaegers_own_client_reports_by_datagram_with_64_bit_ids(running: Running) -> None:
-    sampler = {"sampler": {"type": "const", "param": 1}}
-    await asyncio.to_thread(record_with_jaeger, running, **sampler)
-    await running.store.until(lambda: len(running.store.spans) == 2)
+@pytest.mark.skipif(find_spec("jaeger_client") is None, reason="jaeger-client is not installed")
+@pytest.mark.parametrize("sampler", ["const", "remote"])
+async def test_jaegers_own_client_reports_by_datagram_with_64_bit_ids(running: Running, sampler: str) -> None:
+    ports = str(running.port("compact")), str(running.port("http"))
+    client = await asyncio.create_subprocess_exec(sys.executable, "-W", "ignore", "-c", JAEGER, *ports, sampler)
+    try:
+        await running.store.until(lambda: len(running.store.spans) >= 2)
+        assert await client.wait() == 0
+    finally:
+        if client.returncode is None:
+            client.kill()
+            await client.wait()
     spans = {span.name: span for span in running.store.spans}
     outer, inner = spans["outer"], spans["inner"]
     assert outer.trace.startswith("0" * 16)
@@ -150,3 +166,4 @@ async def test_jaegers_own_client_reports_by_datagram_with_64_bit_ids(running: R
     assert (outer.kind, outer.service, outer.attributes["n"]) == (Kind.SERVER, "old-pictures", 3)
     assert (outer.function, outer.version, outer.instance) == ("thumb", "3", "i-1")
     assert [event.name for event in outer.events] == ["half way"]
+    assert running.asked[:1] == (["thumb"] if sampler == "remote" else [])

@@ -32,7 +32,11 @@ async def body_of(request: Request, judge: Judge, sender: Sender) -> AsyncIterat
         raise BodyTooLarge(MAX_BODY)
     with Holding(judge, sender) as holding:
         pieces: list[bytes] = []
+        size = 0
         async for piece in request.stream():
+            size += len(piece)
+            if size > MAX_BODY:
+                raise BodyTooLarge(MAX_BODY)
             holding.add(len(piece))
             judge.charge(sender, len(piece))
             pieces.append(piece)
@@ -60,9 +64,7 @@ class Holding:
         self._size = 0
 
     def add(self, size: int) -> None:
-        """Raises: BodyTooLarge, NoCapacity."""
-        if self._size + size > 2 * MAX_BODY:  # packed and unpacked
-            raise BodyTooLarge(MAX_BODY)
+        """Raises: NoCapacity."""
         if size:
             if not self._judge.bodies.enter(self._sender.function, size):
                 self._judge.drop(self._sender, Reason.LATER)

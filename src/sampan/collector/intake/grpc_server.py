@@ -153,6 +153,12 @@ class _Connection(asyncio.Protocol):
         """The answers are small: who lets so many wait reads none."""
         self._transport.abort()
 
+    def _leave(self) -> None:
+        """Nobody calls any more; the other end is told."""
+        self._h2.close_connection()
+        self._flush()
+        self._transport.close()
+
     def abort(self) -> None:
         self._transport.abort()
 
@@ -218,7 +224,7 @@ class _Connection(asyncio.Protocol):
             return
         call.late.cancel()
         self._idle.cancel()
-        self._idle = self._loop.call_later(IDLE, self._transport.close)
+        self._idle = self._loop.call_later(IDLE, self._leave)
         self._frames = 0
         task = self._loop.create_task(self._answer(number, call))
         self._tasks[number] = task

@@ -42,7 +42,11 @@ async def serve_http(
         timeout_keep_alive=KEEPALIVE,
         timeout_graceful_shutdown=1,
     )
-    await _Server(config, started).serve(list(sockets))
+    server = _Server(config, started)
+    try:
+        await server.serve(list(sockets))
+    finally:
+        server.abort()
 
 
 class _Server(uvicorn.Server):
@@ -55,6 +59,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._taking.set()
+
+    def abort(self) -> None:
+        """Cancelled, uvicorn leaves everything open."""
+        for server in getattr(self, "servers", ()):
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -72,7 +83,7 @@ class _Bounded(HttpToolsProtocol):
         self.logger = self.log
         self._late: asyncio.TimerHandle | None = None
         self._entered = ""
-        self._in_head, self._size = True, 0
+        self._in_head, self._size, self._fresh = True, 0, 0  # bytes of the message; of those, just come
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -90,13 +101,15 @@ class _Bounded(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._size += len(data)
+        self._fresh = len(data)
+        self._size += self._fresh
         super().data_received(data)
         if self._size > (MAX_HEAD if self._in_head else MAX_REQUEST):
             self.transport.abort()
 
     def on_message_begin(self) -> None:
         self._begin()
+        self._size = self._fresh
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -105,6 +118,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._done()
+        self._fresh = 0
         super().on_message_complete()
 
     def _begin(self) -> None:

@@ -14,7 +14,7 @@ from sampan.collector.intake.http_app import app
 from sampan.collector.intake.http_server import serve_http
 from sampan.collector.intake.judge import Judge
 from sampan.collector.intake.sockets import IntakeSockets
-from sampan.collector.intake.udp import Datagrams
+from sampan.collector.intake.udp import Datagrams, lost
 from sampan.collector.senders import Who
 from sampan.model.trace import Span
 from sampan.settings import Telemetry
@@ -40,6 +40,7 @@ class Intake:
         """
         self._judge = Judge(who, take, take_logs, settings, clock)
         self._sampling = sampling
+        self._sockets = IntakeSockets()
         self.listening = asyncio.Event()
 
     @property
@@ -52,8 +53,13 @@ class Intake:
         """Spans and log records by function; "": of this machine's programs."""
         return self._judge.taken
 
+    def lost(self) -> int:
+        """Datagrams that the kernel dropped before they were ours, of whom nobody can tell."""
+        return lost((*self._sockets.compact, *self._sockets.binary))
+
     async def serve(self, sockets: IntakeSockets) -> None:
         """For ever, once; closes the sockets in the end. `listening` is set when all of them are served."""
+        self._sockets = sockets
         decoding = Decoding()
         otlp, connections = Otlp(self._judge, decoding), Connections(self._judge)
         application = app(self._judge, decoding, otlp, self._sampling)

@@ -1,10 +1,29 @@
 """Jaeger's datagrams. Nobody is answered: what cannot be taken is counted. Source: tracing-contract.md §5.4."""
 
 import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from sampan.collector.intake.judge import DATAGRAM_COST, Judge, Reason
 from sampan.model.errors import Malformed, SenderUnknown
 from sampan.wire.jaeger import decode_datagram
+
+
+def lost(sockets: Sequence[socket.socket]) -> int:
+    """Datagrams that the kernel dropped because they came faster than they were read. Source: proc_net_udp(5)."""
+    inodes = {str(os.fstat(one.fileno()).st_ino) for one in sockets if one.fileno() >= 0}
+    count = 0
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        with suppress(FileNotFoundError):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            count += sum(int(row[_DROPS]) for row in rows if row[_INODE] in inodes)
+    return count
+
+
+_INODE, _DROPS = 9, 12  # columns
 
 
 class Datagrams(asyncio.DatagramProtocol):
