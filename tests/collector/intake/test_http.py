@@ -301,23 +301,41 @@ async def test_a_request_that_takes_too_long_is_cut_off(
     writer.close()
 
 
-async def test_a_head_without_an_end_is_cut_off(running: Running) -> None:
+async def test_a_head_without_an_end_is_cut_off(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "READ_TIMEOUT", 3600)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port("http"))
     writer.write(b"GET /" + b"a" * (http_server.MAX_HEAD + 1))
     assert await closed_by_peer(reader)
     writer.close()
 
 
-async def test_a_body_in_chunks_without_an_end_is_cut_off(running: Running) -> None:
+@pytest.mark.parametrize("packed", [b"", b"content-encoding: gzip\r\n"])
+async def test_a_body_in_chunks_without_an_end_is_cut_off(
+    running: Running, monkeypatch: pytest.MonkeyPatch, packed: bytes
+) -> None:
+    monkeypatch.setattr(http_server, "READ_TIMEOUT", 3600)
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port("http"))
-    writer.write(b"POST /v1/traces HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+    writer.write(b"POST /v1/traces HTTP/1.1\r\ntransfer-encoding: chunked\r\n" + packed + b"\r\n")
     with suppress(ConnectionError):
-        for _ in range(2 * MAX_BODY >> 16):
+        for _ in range((MAX_BODY >> 16) + 2):
             writer.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
             await writer.drain()
     assert await closed_by_peer(reader)
     writer.close()
     assert running.intake._judge.bodies.held == 0
+
+
+async def test_trailers_without_an_end_are_cut_off(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "READ_TIMEOUT", 3600)
+    monkeypatch.setattr(http_server, "MAX_REQUEST", 1 << 20)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port("http"))
+    writer.write(b"POST /v1/traces HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n")
+    with suppress(ConnectionError):
+        for _ in range(20):
+            writer.write(b"x: " + b"y" * (1 << 16) + b"\r\n")
+            await writer.drain()
+    assert await closed_by_peer(reader)
+    writer.close()
 
 
 async def test_one_address_has_so_many_connections_and_leaves_the_others_theirs(
