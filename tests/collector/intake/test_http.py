@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from sampan.collector.intake import connections, http_server
 from sampan.collector.intake.bodies import MAX_BODY
+from sampan.collector.intake.judge import BYTES_BURST
 from sampan.collector.senders import Sender
 from sampan.wire.jaeger import encode_batch
 from sampan.wire.otlp import JSON, PROTOBUF, encode_traces
@@ -265,6 +266,19 @@ async def test_a_function_that_sends_too_many_bytes_is_told_to_wait_and_the_othe
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(address, 0))) as session:
             assert (await post(session, running.url("/v1/traces"), BODY))[0] == expected
     assert running.intake.dropped == {("thumb", "bytes"): 1}
+
+
+async def test_bytes_made_to_be_slow_cost_their_sender_more_than_others(
+    running: Running, session: aiohttp.ClientSession
+) -> None:
+    running.who["127.0.0.2"] = Sender("other", "LATEST", "i-2")
+    judge = running.intake._judge
+    slow = b"\x0f\x00\x63\x0c" + (900_000).to_bytes(4, "big") + bytes(900_001)  # empty structs
+    assert (await post(session, running.url("/api/traces"), io.BytesIO(slow), THRIFT["content-type"]))[0] == 400
+    judge.charge(Sender("thumb"), BYTES_BURST - 2 * len(slow))
+    assert judge.seconds_in_debt(Sender("thumb")) > 0
+    judge.charge(Sender("other"), BYTES_BURST - 2 * len(slow))
+    assert judge.seconds_in_debt(Sender("other")) == 0
 
 
 async def test_logs_are_answered_in_their_own_message(running: Running, session: aiohttp.ClientSession) -> None:

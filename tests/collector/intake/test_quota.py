@@ -68,12 +68,8 @@ def test_only_so_many_senders_are_remembered() -> None:
 
 def test_a_room_is_bounded_in_all_and_for_each() -> None:
     room = Room(10, 6)
-    assert [room.enter("a", 6), room.enter("a"), room.enter("b", 5), room.enter("b", 4)] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    entered = [room.enter("a", 6), room.enter("a"), room.enter("b", 5), room.enter("b", 4)]
+    assert entered == [True, False, False, True]
     room.leave("a", 6)
     room.leave("b", 4)
     assert (room.held, room._of) == (0, {})

@@ -77,12 +77,12 @@ class Otlp:
     async def _verdict(self, signal: Signal, sender: Sender, body: bytes, content_type: str) -> Verdict:
         judge, decoding = self._judge, self._decoding
         if signal is TRACES:
-            decoded = await decoding(lambda raw: otlp.decode_traces(raw, content_type), body)
+            decoded = await decoding(sender, lambda raw: otlp.decode_traces(raw, content_type), body)
             return judge.take_spans(sender, decoded, again=True)
         if signal is LOGS:
-            records = await decoding(lambda raw: otlp_logs.decode_logs(raw, content_type), body)
+            records = await decoding(sender, lambda raw: otlp_logs.decode_logs(raw, content_type), body)
             return judge.take_records(sender, records, again=True)
-        points = await decoding(lambda raw: otlp_logs.count_points(raw, content_type), body)
+        points = await decoding(sender, lambda raw: otlp_logs.count_points(raw, content_type), body)
         judge.drop(sender, Reason.METRICS, points)
         return Verdict(0, points, NO_METRICS if points else "")
 

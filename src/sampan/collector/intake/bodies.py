@@ -1,6 +1,7 @@
 """A request's body: bounded while it comes and when it is unpacked."""
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from sampan.collector.senders import Sender
 from sampan.model.errors import BodyTooLarge, Malformed, NoCapacity
 
 MAX_BODY = 4 << 20  # bytes, packed and unpacked; gRPC's own bound, and eight times what an SDK sends at once
+_SLOWEST = 2.5e-7  # seconds that decoding a byte takes at most
 AT_ONCE = 64 << 10  # bytes that are decoded on the spot: some 10 ms
 _GZIP_OR_ZLIB = 47  # of zlib.decompressobj: which one, its header tells
 _ENCODINGS = ("gzip", "deflate")
@@ -96,14 +98,31 @@ def unpacked(body: bytes, encoding: str) -> bytes:
 class Decoding:
     """Large bodies are decoded in a thread, one at a time: so the loop goes on, and memory for one is enough."""
 
-    def __init__(self) -> None:
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
         self._thread = ThreadPoolExecutor(1, "intake")
 
-    async def __call__(self, decode: Callable[[bytes], _T], body: bytes) -> _T:
-        """Raises: what `decode` does."""
-        if len(body) <= AT_ONCE:
-            return decode(body)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, decode, body)
+    async def __call__(self, sender: Sender, decode: Callable[[bytes], _T], body: bytes) -> _T:
+        """The sender pays for the time it takes. Raises: what `decode` does."""
+        spent = 0.0
+
+        def timed() -> _T:
+            nonlocal spent
+            began = time.thread_time()
+            try:
+                return decode(body)
+            finally:
+                spent = time.thread_time() - began
+
+        try:
+            if len(body) <= AT_ONCE:
+                return timed()
+            return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
+        except asyncio.CancelledError:
+            spent = _SLOWEST * len(body)  # the thread may be at it still; leaving early makes nothing cheaper
+            raise
+        finally:
+            self._judge.charge_time(sender, spent)
 
     def close(self) -> None:
         """What has not begun is left; the thread ends with what it does now."""

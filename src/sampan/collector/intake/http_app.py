@@ -104,7 +104,7 @@ class _Doors:
         self._judge.check_bytes(sender)
         async with body_of(request, self._judge, sender) as body:
             try:
-                decoded = await self._decoding(decode, body)
+                decoded = await self._decoding(sender, decode, body)
             except Malformed:
                 self._judge.drop(sender, Reason.MALFORMED)
                 raise

@@ -60,7 +60,7 @@ class Intake:
     async def serve(self, sockets: IntakeSockets) -> None:
         """For ever, once; closes the sockets in the end. `listening` is set when all of them are served."""
         self._sockets = sockets
-        decoding = Decoding()
+        decoding = Decoding(self._judge)
         otlp, connections = Otlp(self._judge, decoding), Connections(self._judge)
         application = app(self._judge, decoding, otlp, self._sampling)
         http, grpc = asyncio.Event(), asyncio.Event()

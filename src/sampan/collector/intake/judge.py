@@ -17,6 +17,7 @@ from sampan.wire.otlp_logs import LogRecord
 from sampan.wire.span_limits import Decoded
 
 BYTES_RATE = 4 << 20  # a second, of one function: ten times what 2,000 spans a second take
+SECOND_COST = 16 << 20  # bytes that a second of decoding counts for: a function has a quarter of a core for it
 MESSAGE_COST = 4 << 10  # bytes that a request counts for at least: a thousand of them a second
 DATAGRAM_COST = 1 << 10
 BYTES_BURST = 32 << 20  # at once
@@ -90,6 +91,10 @@ class Judge:
     def charge(self, sender: Sender, size: int) -> None:
         """What it sends costs it, a message at least so much as its reading takes."""
         self._bytes(sender.function).charge(size)
+
+    def charge_time(self, sender: Sender, seconds: float) -> None:
+        """seconds: of a core. Bytes made to be slow cost what they take."""
+        self.charge(sender, int(seconds * SECOND_COST))
 
     def seconds_in_debt(self, sender: Sender) -> float:
         return self._bytes(sender.function).wait(0)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +43,10 @@ class Datagrams(asyncio.DatagramProtocol):
             judge.drop(sender, Reason.BYTES)
             return
         judge.charge(sender, max(len(data), DATAGRAM_COST))
+        began = time.thread_time()
         try:
             judge.take_spans(sender, decode_datagram(data, self._compact))
         except Malformed:
             judge.drop(sender, Reason.MALFORMED)
+        finally:
+            judge.charge_time(sender, time.thread_time() - began)
