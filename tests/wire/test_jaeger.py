@@ -147,6 +147,13 @@ def test_without_a_parents_id_the_reference_in_its_trace_is_the_parent_and_the_o
     ]
 
 
+def test_a_reference_to_nothing_is_counted_and_left_out() -> None:
+    nothing = schema().SpanRef(refType=1, traceIdLow=0, traceIdHigh=0, spanId=0)
+    far = schema().SpanRef(refType=1, traceIdLow=7, traceIdHigh=0, spanId=7)
+    read = one(parentSpanId=9, references=[nothing, far] + [far] * 200)
+    assert (len(read.links), read.attributes["otel.dropped_links_count"]) == (127, 75)
+
+
 def test_a_parent_that_is_told_twice_is_no_link() -> None:
     reference = schema().SpanRef(refType=0, traceIdLow=2, traceIdHigh=0, spanId=9)
     read = one(parentSpanId=9, references=[reference])
@@ -170,9 +177,9 @@ def test_text_that_is_no_utf_8_is_read_with_marks() -> None:
 
 def test_what_is_beyond_the_limits_is_cut_and_counted() -> None:
     log = schema().Log(timestamp=9, fields=[])
-    read = one(operationName="x" * 999, tags=[tag(f"k{n}", "v" * 9999) for n in range(200)], logs=[log] * 200)
+    read = one(operationName="x" * 999, tags=[tag(f"k{n}", "v" * 9999) for n in range(400)], logs=[log] * 200)
     assert len(read.name) == 256
-    assert (read.attributes["otel.dropped_attributes_count"], len(str(read.attributes["k0"]))) == (72, 4096)
+    assert (read.attributes["otel.dropped_attributes_count"], len(str(read.attributes["k0"]))) == (272, 4096)
     assert (len(read.events), read.attributes["otel.dropped_events_count"]) == (128, 72)
 
 

@@ -151,6 +151,11 @@ def test_what_is_beyond_the_limits_is_cut_and_counted_with_what_the_sender_cut()
     assert [read.attributes[f"otel.dropped_{one}_count"] for one in counts] == [7, 2, 2]
 
 
+def test_a_link_that_leads_nowhere_is_counted_and_left_out() -> None:
+    read = one(links=[{"traceId": "0" * 32, "spanId": "1" * 16}, {}, {"traceId": "1" * 32, "spanId": "1" * 16}])
+    assert (len(read.links), read.attributes["otel.dropped_links_count"]) == (1, 2)
+
+
 def test_a_list_is_cut_as_a_whole() -> None:
     read = value({"arrayValue": {"values": [{"stringValue": "x" * 3000}] * 500}})
     assert [len(one) for one in read] == [3000, 1096]

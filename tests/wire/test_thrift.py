@@ -87,9 +87,9 @@ def test_a_field_of_another_type_than_expected_is_left_out() -> None:
     assert read_struct(b"\x0f\x00\x07\x08\x00\x00\x00\x01\x00\x00\x00\x07" + b"\x00", SHAPE) == {7: []}
 
 
-def test_elements_beyond_what_is_kept_are_stepped_over() -> None:
+def test_elements_beyond_what_is_kept_are_stepped_over_and_stand_there_empty() -> None:
     three = b"\x0f\x00\x07\x0c\x00\x00\x00\x03" + 3 * (NAME + b"\x00")
-    assert read_struct(three + NAME + b"\x00", SHAPE) == {7: [{1: b"hi"}, {1: b"hi"}], 1: b"hi"}
+    assert read_struct(three + NAME + b"\x00", SHAPE) == {7: [{1: b"hi"}, {1: b"hi"}, {}], 1: b"hi"}
 
 
 def test_a_message_without_a_version_is_read_as_in_the_first_days() -> None:

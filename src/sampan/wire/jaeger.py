@@ -29,7 +29,6 @@ _KINDS = {
     "consumer": Kind.CONSUMER,
 }
 _STATUSES = {"OK": Status.OK, "ERROR": Status.ERROR}
-_ALL = 1 << 30  # so many tags are counted at least; what is beyond the limits is cut later
 
 _TAG: Shape = {
     1: Of(Type.STRING),
@@ -40,15 +39,15 @@ _TAG: Shape = {
     6: Of(Type.I64),
     7: Of(Type.STRING),
 }
-_TAGS = Of(Type.LIST, _TAG, _ALL)
+_TAGS = Of(Type.LIST, _TAG, 2 * limits.ATTRIBUTES)  # some become fields, some have a key twice
 _REF: Shape = {1: Of(Type.I32), 2: Of(Type.I64), 3: Of(Type.I64), 4: Of(Type.I64)}
 _LOG: Shape = {1: Of(Type.I64), 2: _TAGS}
 _SPAN: Shape = {
     **{number: Of(Type.I64) for number in (1, 2, 3, 4, 8, 9)},
     5: Of(Type.STRING),
-    6: Of(Type.LIST, _REF, _ALL),
+    6: Of(Type.LIST, _REF, limits.LINKS + 1),
     10: _TAGS,
-    11: Of(Type.LIST, _LOG, _ALL),
+    11: Of(Type.LIST, _LOG, limits.EVENTS),
 }
 _PROCESS: Shape = {1: Of(Type.STRING), 2: _TAGS}
 _BATCH: Shape = {1: Of(Type.STRUCT, _PROCESS), 2: Of(Type.LIST, _SPAN, limits.MAX_SPANS + 1)}
@@ -141,6 +140,7 @@ def _relations(
     links = [
         SpanLink(of, span, {REF_TAG: "follows_from" if kind == FOLLOWS_FROM else "child_of"})
         for kind, of, span in others[: limits.LINKS]
+        if real(of) and real(span)
     ]
     return parent, tuple(links), len(others) - len(links)
 

@@ -110,12 +110,13 @@ def _span(given: Any, service: str, resource: Attributes, scope: str, form: Form
     trace, number = form.id(given.trace_id, 16), form.id(given.span_id, 8)
     if not real(trace) or not real(number):
         return None
-    events, links, count = given.events, given.links, form.number
+    events, count = given.events, form.number
+    links = [link for one in given.links[: limits.LINKS] if (link := _link(one, form)) is not None]
     attributes = limits.attributes(pairs(given.attributes, form), count(given.dropped_attributes_count))
     limits.count_dropped(
         attributes,
         max(len(events) - limits.EVENTS, 0) + count(given.dropped_events_count),
-        max(len(links) - limits.LINKS, 0) + count(given.dropped_links_count),
+        len(given.links) - len(links) + count(given.dropped_links_count),
     )
     start, status = limits.time(count(given.start_time_unix_nano)), given.status
     return Span(
@@ -134,7 +135,7 @@ def _span(given: Any, service: str, resource: Attributes, scope: str, form: Form
         attributes=attributes,
         resource=resource,
         events=tuple([_event(event, form) for event in events[: limits.EVENTS]]) if events else (),
-        links=tuple([_link(link, form) for link in links[: limits.LINKS]]) if links else (),
+        links=tuple(links),
         state=given.trace_state[: limits.STATE],
         scope=scope,
     )
@@ -145,9 +146,13 @@ def _event(given: Any, form: Form) -> SpanEvent:
     return SpanEvent(given.name[: limits.NAME], limits.time(form.number(given.time_unix_nano)), attributes)
 
 
-def _link(given: Any, form: Form) -> SpanLink:
+def _link(given: Any, form: Form) -> SpanLink | None:
+    """None: it leads nowhere."""
+    trace, span = form.id(given.trace_id, 16), form.id(given.span_id, 8)
+    if not real(trace) or not real(span):
+        return None
     attributes = limits.attributes(pairs(given.attributes, form), form.number(given.dropped_attributes_count))
-    return SpanLink(form.id(given.trace_id, 16), form.id(given.span_id, 8), attributes)
+    return SpanLink(trace, span, attributes)
 
 
 # ── giving out ──

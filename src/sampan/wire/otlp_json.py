@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sampan.model.errors import Malformed
-from sampan.wire.otlp_values import DEEP, listed, text
+from sampan.wire.otlp_values import DEEP, MOST, listed, text
 
 MAX_OBJECTS = 400_000  # of a body, as its braces and brackets tell
 _SMALL = 64 << 10  # bytes; a smaller body is not counted
@@ -232,9 +232,11 @@ def value(given: AnyValue | None, depth: int = DEEP) -> Any:
     if given.double_value is not None:
         return _double(given.double_value)
     if given.array_value is not None:
-        return listed([value(one, depth - 1) for one in given.array_value.values] if depth else [])
+        return listed([value(one, depth - 1) for one in given.array_value.values[:MOST]] if depth else [])
     if given.kvlist_value is not None:
-        members = {one.key: value(one.value, depth - 1) for one in given.kvlist_value.values} if depth else {}
+        members = (
+            {one.key: value(one.value, depth - 1) for one in given.kvlist_value.values[:MOST]} if depth else {}
+        )
         return text(members)
     return None if given.bytes_value is None else _bytes(given.bytes_value)
 

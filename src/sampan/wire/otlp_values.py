@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from sampan.model.trace import Attributes
+from sampan.wire import span_limits as limits
 
+MOST = limits.ATTRIBUTES  # elements of a list, members of a map
 _TEXT = msgspec.json.Encoder(enc_hook=str).encode
 DEEP = 16  # lists and maps in one another; what is deeper is left out
 
@@ -14,10 +16,12 @@ def value(given: Any, depth: int = DEEP) -> object:
     """A list stays one where it holds scalars; what no attribute can hold becomes JSON text; None: nothing."""
     kind = given.WhichOneof("value")
     if kind == "array_value":
-        elements = [value(one, depth - 1) for one in given.array_value.values] if depth else []
+        elements = [value(one, depth - 1) for one in given.array_value.values[:MOST]] if depth else []
         return listed(elements)
     if kind == "kvlist_value":
-        members = {one.key: value(one.value, depth - 1) for one in given.kvlist_value.values} if depth else {}
+        members = (
+            {one.key: value(one.value, depth - 1) for one in given.kvlist_value.values[:MOST]} if depth else {}
+        )
         return text(members)
     return None if kind is None else getattr(given, kind)
 

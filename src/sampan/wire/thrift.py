@@ -154,15 +154,16 @@ class _Reader:
         return self.data[start : start + size]
 
     def structs(self, wanted: Of, depth: int) -> list[Read]:
-        """A list's first structs; the rest is stepped over, as are elements of another type."""
+        """A list's first structs; the rest is stepped over and stands there empty, to be counted."""
         kind, count = self.counted()
         if kind != Type.STRUCT:
             self.skip_all(kind, count, depth)
             return []
         deeper, shape = self.deeper(depth), wanted.shape or {}
         kept = [self.struct(shape, deeper) for _ in range(min(count, wanted.most))]
-        self.skip_all(kind, count - len(kept), depth)
-        return kept
+        rest = count - len(kept)
+        self.skip_all(kind, rest, depth)
+        return kept + [_SKIPPED] * rest
 
     def counted(self) -> tuple[int, int]:
         kind, count = self.elements()
@@ -224,6 +225,7 @@ class _Reader:
         raise Malformed("thrift", f"there is no type {kind} (byte {self.at})")
 
 
+_SKIPPED: Read = {}
 _SIZES = {Type.BOOL: 1, Type.BYTE: 1, Type.DOUBLE: 8, Type.I16: 2, Type.I32: 4, Type.I64: 8}
 _SCALARS = frozenset(_SIZES)
 _FORMATS = {
