@@ -30,6 +30,13 @@ class InvalidArgument(CallerMistake):
         super().__init__(f"{field}: got {given!r}, allowed is {allowed}")
 
 
+class Malformed(CallerMistake):
+    """Bytes are not of the format they were sent as."""
+
+    def __init__(self, format: str, what: str) -> None:
+        super().__init__(f"{format}: {what}")
+
+
 class NotSupported(CallerMistake):
     """The operation exists in the API but not (yet) here."""
 
@@ -253,6 +260,13 @@ class PasswordRefused(Denied):
 class MissingHeader(CallerMistake):
     def __init__(self, name: str) -> None:
         super().__init__(f"required HTTP header {name} was not specified")
+
+
+class SenderUnknown(Denied):
+    """Telemetry is taken only from whom it can be attributed to."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"no instance of a function has the address {address}; only functions report here")
 
 
 class InvocationDisabled(Denied):

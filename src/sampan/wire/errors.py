@@ -16,6 +16,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     # the caller's mistake
     e.CallerMistake: (400, "InvalidArgument"),
     e.InvalidArgument: (400, "InvalidArgument"),
+    e.Malformed: (400, "InvalidArgument"),
     e.NotSupported: (400, "NotSupported"),  # (ours)
     e.FieldNotSupported: (400, "NotSupported"),  # (ours)
     e.PathNotSupported: (400, "PathNotSupported"),
@@ -56,6 +57,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     e.VersionInUse: (409, "VersionInUse"),  # (ours)
     # may not
     e.Denied: (403, "AccessDenied"),
+    e.SenderUnknown: (403, "AccessDenied"),
     e.TokenRefused: (403, "AccessDenied"),
     e.PasswordRefused: (401, "AccessDenied"),  # (ours): 401 makes a browser ask
     e.InvalidAccessKey: (403, "InvalidAccessKeyID"),
