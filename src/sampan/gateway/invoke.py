@@ -16,6 +16,7 @@ from sampan.gateway.instance import Instance, Slot
 from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
+from sampan.gateway.reports import Reports
 from sampan.gateway.route import ApiTarget, Endpoint, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
 from sampan.gateway.sessions import Sessions
 from sampan.gateway.upstream import Unreachable
@@ -69,10 +70,11 @@ class Invoke:
         sessions: Sessions,
         forward: Forward,
         control: Control,
+        reports: Reports,
         max_event: int,
     ) -> None:
         self._routes, self._limits, self._leases, self._sessions = routes, limits, leases, sessions
-        self._forward, self._control, self._max_event = forward, control, max_event
+        self._forward, self._control, self._reports, self._max_event = forward, control, reports, max_event
         self._nonces = signature.Nonces()
         self._loop = asyncio.get_running_loop()
 
@@ -321,7 +323,8 @@ class Invoke:
     def _record(
         self, exchange: Exchange, served: Served, instance: Instance | None, outcome: Outcome, cold: bool
     ) -> None:
-        self._control.record(
+        ended = time.time_ns()
+        self._reports.record(
             InvocationRecord(
                 exchange.request,
                 served.version.key,
@@ -330,12 +333,15 @@ class Invoke:
                 0 if outcome is Outcome.CLIENT_GONE else exchange.status,
                 exchange.received,
                 exchange.leased,
-                time.time_ns(),
+                ended,
                 cold,
                 exchange.body.size if exchange.body is not None else 0,
                 exchange.bytes_out,
-            )
+            ),
+            served.version,
         )
+        if exchange.leased:
+            self._control.observed(served.version.key, ended - exchange.leased)
 
 
 def outcome_of(error: SampanError) -> Outcome:

@@ -4,7 +4,7 @@ The gateway keeps every promise locally: it holds *leases* and answers warm requ
 decides what runs. Both directions are idempotent statements about the present, so a lost connection is healed
 by saying everything once more (`Hello`, `Routes`).
 
-    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records · Sessions
+    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Observed · Sessions
     control → gateway   Routes · RouteChanged · DomainChanged · Grant · Revoke · Gone · Refuse · Tail · Sessions
 """
 
@@ -15,7 +15,6 @@ from sampan.model.affinity import Affinity, Session
 from sampan.model.domain import Domain
 from sampan.model.errors import Failure
 from sampan.model.instance import Stage
-from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.trigger import HttpTrigger
 
@@ -68,10 +67,18 @@ class TailWanted(_Message, frozen=True):
     since: tuple[int, int] | None  # positions in stdout and stderr
 
 
-class Records(_Message, frozen=True):
-    """Invocations that ended since the last batch."""
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """Invocations of one version that ended, and the time they had a slot in all."""
 
-    records: tuple[InvocationRecord, ...]
+    version: VersionKey
+    count: int
+    busy: float  # seconds
+
+
+class Observed(_Message, frozen=True):
+    """The load since this was last said. The invocations themselves are told to the collector (`link/reports`)."""
+
+    loads: tuple[Load, ...]
 
 
 class Sessions(_Message, frozen=True):
@@ -83,7 +90,7 @@ class Sessions(_Message, frozen=True):
     sessions: tuple[Session, ...]
 
 
-Up = Hello | Want | GiveBack | Lost | TailWanted | Records | Sessions
+Up = Hello | Want | GiveBack | Lost | TailWanted | Observed | Sessions
 
 
 # ── control → gateway ─────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +109,8 @@ class ServedVersion(msgspec.Struct, frozen=True):
     freeze_delay: float  # seconds idle before a lease is given back
     queue_wait: float  # seconds a request may wait for a slot, starts included
     affinity: Affinity | None = None  # sessions keep to their instances
+    cpu: float = 0.35  # vCPU
+    disk_mb: int = 512
 
 
 class FunctionRoute(msgspec.Struct, frozen=True):

@@ -41,6 +41,8 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tallies=tallies,
             tls_listeners=tls_listeners,
             certificates=certificates,
+            reports_socket=layout.reports_socket,
+            journals=layout.gateway_run,
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())
