@@ -192,7 +192,7 @@ class Stage:
         self.gateway = Gateway(
             self.settings, self.control_socket, self.api_socket, "g1", [door],
             tls_listeners=tls_doors, certificates=certificates,
-            reports_socket=self.reports_socket, journals=directory,
+            reports_socket=self.reports_socket,
         )  # fmt: skip
         self.heard: list[Up] = []
         self.reported: list[reports.Up] = []

@@ -1,8 +1,8 @@
 """The collector's end of the link: gateways report invocations, control tells what functions there are.
 
 What gateways report waits in one queue, in the order it came, and is written down in as few transactions as may be:
-while one is committed the next gathers. Only what is in the database is confirmed. A gateway sends only so much that
-is not confirmed, which bounds the queue. What killed gateways left in their journals comes the same way.
+while one is committed the next gathers. Only what is in the database is confirmed. A gateway sends only so much
+that is not confirmed, which bounds the queue. What killed gateways left in their journals comes the same way.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The gateway's end of the link to the collector: every invocation is reported, and kept until that is confirmed.
 
-The collector may be away for as long as it likes: requests never notice. What is unconfirmed waits in the journal, is
-reported once more when the link stands again, and is found by the collector where this gateway was killed.
+The collector may be away for as long as it likes: requests never notice. What is unconfirmed waits in the journal,
+is reported once more when the link stands again, and is found by the collector where this gateway was killed.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Reports:
             group.create_task(self._gauging())
 
     async def close(self) -> None:
-        """Say what is left to say and wait, for a bounded time, until it is confirmed. What is not stays on file."""
+        """Say what is left to say and wait, for a bounded time, until that is confirmed. The rest stays on file."""
         self._send()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):

@@ -1,17 +1,18 @@
 """Records of invocations that nobody has confirmed yet, in memory that outlives the process.
 
-A gateway that is killed loses no record it has made: they lie in a file of the run directory, mapped into memory, and
-the collector finds the file (`leftovers`). Writing one costs an encoding, which a report needs anyway, and two
-copies into the mapping; no system call.
+A gateway that is killed loses no record it has made: they lie in a file mapped into memory, and the collector finds
+the file (`leftovers`). Writing one costs an encoding, which a report needs anyway, and two copies into the mapping;
+no system call. The file belongs on a tmpfs: on a disk, writing to the mapping waits whenever the page is being
+written back.
 
-The file holds two regions of which one is in use. An entry is `length, number, bytes`; its head is written after its
-bytes and its number last, so that an entry is there as a whole or not at all. Numbers count up by one, so the entries
-end where the next number is another: after the last one there may be older ones of a former round. When all is
-confirmed, writing starts over. When a region is full, what is not confirmed is copied to the other one, and then a
-single byte says that it counts: whenever the process is killed, one region is whole. What finds no room is the oldest,
-and is counted; the collector sees the gap in the numbers.
+The file holds two regions of which one is in use. An entry is `length, number, bytes`; its head is written after
+its bytes and its number last, so that an entry is there as a whole or not at all. Numbers count up by one, so the
+entries end where the next number is another: after the last one there may be older ones of a former round. When all
+is confirmed, writing starts over. When a region is full, what is not confirmed is copied to the other one, and then
+a single byte says that it counts: whenever the process is killed, one region is whole. What finds no room is the
+oldest, and is counted; the collector sees the gap in the numbers.
 
-It guards against the death of the process. A machine that loses its power loses the run directory.
+It guards against the death of the process. A machine that loses its power loses what was not confirmed.
 """
 
 import fcntl

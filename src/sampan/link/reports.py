@@ -4,8 +4,8 @@
     collector → gateway            Kept
 
 Nothing counted is lost: a gateway keeps what it has reported until the collector says `Kept`, and reports it once
-more after a broken connection. A life's records are numbered from 1 in the order they were made, so whatever batches
-they come in the collector knows which it has; a gap in the numbers is what the gateway had no room to keep.
+more after a broken connection. A life's records are numbered from 1 in the order they were made, so whatever
+batches they come in the collector knows which it has; a gap in the numbers is what the gateway had no room to keep.
 """
 
 import msgspec

@@ -43,7 +43,7 @@ class Instances:
         self._lifetimes.synced(self._clock())
 
     def provision(self, targets: Mapping[VersionKey, int]) -> None:
-        """How many instances of each version are kept whether or not anybody asks. Replaces what was said before."""
+        """Instances of each version that are kept whether or not anybody asks. Replaces what was said before."""
         self._lifetimes.provision(targets, self._clock())
 
     def observe(self, instance: InstanceId, cpu_ns: int, memory_peak: int) -> None:

@@ -23,8 +23,9 @@ from sampan.store.database import Database
 
 KNOWN = 10_000  # versions remembered to be in the database
 AT_ONCE = 5_000  # rows forgotten in one transaction
+LIVES = 366 * 86_400.0  # seconds a gateway process may say nothing and still be known
 LATE = 86_400.0
-"""Seconds after which a request's time is joined to no other's any more: one reported later is counted by itself."""
+"""Seconds after which a request's time is joined to no other's: one reported later is counted by itself."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ class Ledger:
             while await self._forget_stretches(table, horizon) == AT_ONCE:
                 continue
         async with self._database.write() as connection:
-            old = tables.lives.c.seen < moment - int(keep * 1e9)
+            old = tables.lives.c.seen < moment - int(LIVES * 1e9)
             await connection.execute(delete(tables.lives).where(old))
         return gone
 

@@ -1,11 +1,12 @@
 """Instances' lives as time passes: ready, frozen, kept whether or not anybody asks. Pure: `now` is given.
 
-Function Compute charges provisioned instances from when they are ready until they are released, memory and disk also
-while nobody asks (idle vCPU is free); other instances while they have requests. What is provisioned of a version are
-its oldest instances, as many as are asked for. Source: Function Compute, "Instance types and usage modes".
+Function Compute charges provisioned instances from when they are ready until they are released, memory and disk
+also while nobody asks (idle vCPU is free); other instances while they have requests. What is provisioned of a
+version are its oldest instances, as many as are asked for. Source: Function Compute, "Instance types and usage
+modes".
 
-What is not yet written down is in `take()`; the rest is in the database. What a crash loses of it is booked when the
-instance is seen again: as what it was when last written.
+What is not yet written down is in `take()`; the rest is in the database. What a crash loses of it is booked when
+the instance is seen again: as what it was when last written.
 """
 
 from collections.abc import Mapping

@@ -1,16 +1,17 @@
 """What use costs: factors that turn it into units, and what a unit costs.
 
-The defaults are Function Compute's public pay-as-you-go prices: use is converted to compute units (CU) by a factor per
-resource, and CUs are priced in tiers that are gone through anew each calendar month. Disk up to 512 MB is free. A GB
-is 1024 MB. Source: Function Compute, "Pay-as-you-go" and "Billing overview" (international site, prices since
+The defaults are Function Compute's public pay-as-you-go prices: use is converted to compute units (CU) by a factor
+per resource, and CUs are priced in tiers that are gone through anew each calendar month. Disk up to 512 MB is free.
+A GB is 1024 MB. Source: Function Compute, "Pay-as-you-go" and "Billing overview" (international site, prices since
 2024-08-27, without the discount that was given on them for a time).
 
-Function Compute rounds a function's CUs up to whole ones every hour; here nothing is rounded, so that the lines of a
-bill add up to its total. Traffic is not priced: there it is another product's.
+Function Compute rounds a function's CUs up to whole ones every hour; here nothing is rounded, so that the lines of
+a bill add up to its total. Traffic is not priced: there it is another product's.
 """
 
 import tomllib
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -83,7 +84,7 @@ def _check(file: str, prices: Prices) -> None:
         raise BadPrices(f"telemetry.prices: {file}: no factor and no price may be below 0")
     bounds = [tier.upto for tier in prices.tiers]
     limited = [bound for bound in bounds[:-1] if bound is not None and bound.is_finite() and bound > 0]
-    rising = all(lower < upper for lower, upper in zip(limited, limited[1:], strict=False))
+    rising = all(lower < upper for lower, upper in pairwise(limited))
     if not bounds or bounds[-1] is not None or len(limited) != len(bounds) - 1 or not rising:
         raise BadPrices(f"telemetry.prices: {file}: each tier but the last needs an `upto` above the one before")
 

@@ -1,8 +1,8 @@
 """Stretches of time: united, cut, counted in milliseconds. Pure; integers throughout, so sums are exact.
 
 Concurrent requests share an instance's time: what counts is the union of their intervals, each merged stretch
-rounded up to a millisecond once. That a function with concurrency 10 which serves three requests of 10 s at once is charged
-for 10 s is Function Compute's rule. Source: Function Compute, "Configure instance concurrency".
+rounded up to a millisecond once. That a function with concurrency 10 which serves three requests of 10 s at once is
+charged for 10 s is Function Compute's rule. Source: Function Compute, "Configure instance concurrency".
 
 A stretch is `(begin, end)`, ns. All that is counted is a function of the set of stretches, so it is the same in
 whatever order they became known.

@@ -42,7 +42,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tls_listeners=tls_listeners,
             certificates=certificates,
             reports_socket=layout.reports_socket,
-            journals=layout.gateway_run,
+            journals=layout.journals,
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())

@@ -1,9 +1,13 @@
 """Where things lie on disk, and who may read them. One place, so that every role agrees."""
 
 import os
+import stat
+from contextlib import suppress
+from pathlib import Path
 
 from sampan.settings import Settings
 
+SHARED_MEMORY = Path("/dev/shm")
 TLS = "tls:"  # in a gateway's arguments, before the descriptors of sockets that are for TLS
 
 
@@ -40,6 +44,7 @@ class Layout:
         self.reports_socket = self.collector_run / "reports.sock"
         self.collector_socket = self.collector_run / "api.sock"
         self.gateway_run = self.run / "gateways"
+        self.journals = journals(settings, self.gateway_run)
         self.api_socket = self.run / "control" / "api.sock"
 
     def make(self, uid: int, gid: int) -> None:
@@ -59,3 +64,20 @@ class Layout:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)
             os.chown(directory, uid, gid)
+        if self.journals.parent == SHARED_MEMORY:
+            with suppress(FileExistsError):
+                self.journals.mkdir(mode=0o700)
+                os.chown(self.journals, uid, gid)
+
+
+def journals(settings: Settings, otherwise: Path) -> Path:
+    """Where gateways keep what is not reported yet: in memory that outlives them, unless somebody else is there."""
+    directory = SHARED_MEMORY / f"sampan-{settings.platform.realm}"
+    try:
+        found = directory.lstat()
+    except FileNotFoundError:
+        return directory if os.path.ismount(SHARED_MEMORY) else otherwise
+    except OSError:
+        return otherwise
+    ours = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+    return directory if ours else otherwise
