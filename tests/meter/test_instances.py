@@ -158,8 +158,8 @@ def test_provisioned_time_without_a_request_is_exact_whenever_records_come(
         s = Stage(directory)
         s.instances.instance_seen(ONE, WEB, frozen=False)
         wanted, phases, requests = 0, [], []
-        for number, (step, given) in enumerate(steps):
-            match step, given:
+        for number, (step, much) in enumerate(steps):
+            match step, much:
                 case "wait", int(ns):
                     if wanted:
                         phases.append((s.now, s.now + ns))

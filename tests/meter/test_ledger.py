@@ -34,7 +34,7 @@ def test_the_migrations_make_exactly_the_tables_that_the_meter_declares(tmp_path
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[list[InvocationRecord]], list[list[Batch]]]:
-    """Gateways' records, and transactions in which they come: cut anywhere, mixed, told again from anywhere kept."""
+    """Gateways' records, and transactions in which they come: cut anywhere, mixed, some of it told again."""
     lives = draw(st.lists(records(), min_size=1, max_size=3))
     at = [0] * len(lives)
     sent: list[list[Batch]] = []

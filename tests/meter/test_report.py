@@ -127,12 +127,29 @@ def test_prices_come_from_a_file(tmp_path: Path) -> None:
     assert load("") is FUNCTION_COMPUTE
 
 
-        @pytest.mark.parametrize( ("text", "why"), [ ("currency = [", "prices.toml"), ('currency = "EUR"', "tiers"),
-        ('currency = "EUR"\ntiers = []', "upto"), ('currency = "EUR"\n[[tiers]]\nprice = -1', "below 0"), ('currency
-        = "EUR"\n[[tiers]]\nprice = nan', "below 0"), ('currency = "EUR"\nvcpus = 1\n[[tiers]]\nprice = 1',
-        "vcpus"), ('currency = "EUR"\n[[tiers]]\nprice = 1\nupto = 5', "upto"), ('currency = "EUR"\n[[tiers]]\nprice
-        = 1\nupto = 5\n[[tiers]]\nprice = 1\nupto = 4\n[[tiers]]\nprice = 1', "upto"), ], )  # fmt: skip def
-        test_prices_that_make_no_sense_are_refused_with_the_file_and_the_reason( tmp_path: Path, text: str, why: str
-        ) -> None: file = tmp_path / "prices.toml" file.write_text(text) with pytest.raises(BadPrices, match=why) as
-        refused: load(str(file)) assert str(file) in str(refused.value) with pytest.raises(BadPrices,
-        match="elsewhere"): load(str(tmp_path / "elsewhere"))
+_TIER = "[[tiers]]\nprice = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("currency = [", "prices.toml"),
+        ('currency = "EUR"', "tiers"),
+        ('currency = "EUR"\ntiers = []', "upto"),
+        ('currency = "EUR"\n[[tiers]]\nprice = -1', "below 0"),
+        ('currency = "EUR"\n[[tiers]]\nprice = nan', "below 0"),
+        (f'currency = "EUR"\nvcpus = 1\n{_TIER}', "vcpus"),
+        (f'currency = "EUR"\n{_TIER}upto = 5', "upto"),
+        (f'currency = "EUR"\n{_TIER}upto = 5\n{_TIER}upto = 4\n{_TIER}', "upto"),
+    ],
+)
+def test_prices_that_make_no_sense_are_refused_with_the_file_and_the_reason(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(text)
+    with pytest.raises(BadPrices, match=why) as refused:
+        load(str(file))
+    assert str(file) in str(refused.value)
+    with pytest.raises(BadPrices, match="elsewhere"):
+        load(str(tmp_path / "elsewhere"))
