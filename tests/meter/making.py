@@ -1,6 +1,10 @@
 """Records by hand and by chance, and the meter's sums computed from them in the plainest way."""
 
+import functools
+import sqlite3
+import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -119,9 +123,26 @@ def swept(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def database(directory: Path) -> Database:
-    url = sqlite_url(directory / "telemetry" / "telemetry.db")
-    migrate(url, "telemetry")
-    return Database(url)
+    """A new one, migrated."""
+    return Database(database_url(directory))
+
+
+def database_url(directory: Path) -> str:
+    file = directory / "telemetry" / "telemetry.db"
+    file.parent.mkdir(mode=0o700)
+    file.write_bytes(_empty())
+    return sqlite_url(file)
+
+
+@functools.cache
+def _empty() -> bytes:
+    """Migrating takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "db" / "empty.db"
+        migrate(sqlite_url(file), "telemetry")
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return file.read_bytes()
 
 
 async def written(store: Database) -> Sums:

@@ -64,6 +64,11 @@ class Reports:
         """Records there was no room for."""
         return self._journal.lost
 
+    @property
+    def unconfirmed(self) -> int:
+        """Records that are not known to be in the database."""
+        return self._journal.number - self._journal.kept
+
     def record(self, record: InvocationRecord, version: ServedVersion) -> None:
         """Reported with the next batch, or found by the collector after a kill."""
         if self._socket is None:
