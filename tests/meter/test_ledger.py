@@ -132,24 +132,6 @@ async def test_records_that_never_came_are_counted(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_single_records_are_forgotten_and_sums_stay(tmp_path: Path) -> None:
-    store = database(tmp_path)
-    ledger = Ledger(store)
-    told = [record(number, begin=number * 10 * MS) for number in range(30)]
-    await ledger.add([Batch("life", 1, told, FACTS)])
-    before = await written(store)
-    assert await ledger.forget(86_400, most=10, now=START / 1e9 + 60) == 20
-    async with store.read() as connection:
-        left = {row.request for row in await connection.execute(select(tables.invocations.c.request))}
-        stretches = (await connection.execute(select(func.count()).select_from(tables.stretches))).scalar()
-    assert left == {each.request for each in told[20:]}
-    assert stretches == 10
-    assert await ledger.forget(3600, most=10, now=START / 1e9 + 2 * 86_400) == 10
-    assert await written(store) == before
-    assert await ledger.add([Batch("life", 1, told)]) == [()], "what is forgotten is not counted once more"
-    await store.close()
-
-
 async def test_what_a_version_is_may_be_told_later(tmp_path: Path) -> None:
     store = database(tmp_path)
     ledger = Ledger(store)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sampan.meter import tables
@@ -22,10 +22,6 @@ from sampan.model.names import VersionKey, split_version_key
 from sampan.store.database import Database
 
 KNOWN = 10_000  # versions remembered to be in the database
-AT_ONCE = 5_000  # rows forgotten in one transaction
-LIVES = 366 * 86_400.0  # seconds a gateway process may say nothing and still be known
-LATE = 86_400.0
-"""Seconds after which a request's time is joined to no other's: one reported later is counted by itself."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -101,28 +97,6 @@ class Ledger:
                 for row in rows
             }
 
-    async def forget(self, keep: float, most: int, now: float | None = None) -> int:
-        """Delete single records older than `keep` seconds, and all but the newest `most`. Sums stay.
-
-        now: Unix seconds. Returns how many.
-        """
-        moment = int((time.time() if now is None else now) * 1e9)
-        invocations = tables.invocations
-        async with self._database.read() as connection:
-            newest = (await connection.execute(select(func.max(invocations.c.id)))).scalar() or 0
-        gone = await self._forget(invocations.c.id, invocations.c.id <= newest - most)
-        gone += await self._forget(invocations.c.id, invocations.c.ended < moment - int(keep * 1e9))
-        async with self._database.read() as connection:
-            oldest = (await connection.execute(select(func.min(invocations.c.ended)))).scalar() or 0
-        horizon = max(moment - int(LATE * 1e9), oldest if newest > most else 0)
-        for table in (tables.stretches, tables.provisioned):
-            while await self._forget_stretches(table, horizon) == AT_ONCE:
-                continue
-        async with self._database.write() as connection:
-            old = tables.lives.c.seen < moment - int(LIVES * 1e9)
-            await connection.execute(delete(tables.lives).where(old))
-        return gone
-
     # ── inside ──
 
     async def _learn(
@@ -140,30 +114,6 @@ class Ledger:
         if len(self._known) > KNOWN:
             self._known.clear()
         self._known.update(versions)
-
-    async def _forget(self, id_: Any, which: Any) -> int:
-        gone = 0
-        while True:
-            async with self._database.write() as connection:
-                some = select(id_).where(which).limit(AT_ONCE)
-                result = await connection.execute(delete(tables.invocations).where(id_.in_(some)))
-            gone += result.rowcount
-            if result.rowcount < AT_ONCE:
-                return gone
-
-    async def _forget_stretches(self, table: Any, horizon: int) -> int:
-        async with self._database.write() as connection:
-            rows = (
-                await connection.execute(
-                    select(table.c.instance, table.c.end).where(table.c.end < horizon).limit(AT_ONCE)
-                )
-            ).all()
-            if rows:
-                this = (table.c.instance == bindparam("of")) & (table.c.end == bindparam("until"))
-                await connection.execute(
-                    delete(table).where(this), [{"of": row.instance, "until": row.end} for row in rows]
-                )
-        return len(rows)
 
 
 class Progress:
