@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sampan.sdk.usage import Usage, UsageLine
 
 BAR = 12  # characters
+NUMBERS = range(1, 8)  # columns
 _PARTS = " ▏▎▍▌▋▊▉█"
 _SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _WHEN = "a time like 2026-11-01, 2026-11-01T12:00Z, 24h, 7d, today or yesterday"
@@ -43,7 +44,9 @@ def bill(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Of one function.", autocompletion=complete_function),
+        typer.Argument(
+            metavar="NAME", help="Of one function.", autocompletion=complete_function, show_default=False
+        ),
     ] = None,
     by: Annotated[By, typer.Option("--by", help="What a line is about.")] = By.FUNCTION,
     since: Annotated[
@@ -98,7 +101,9 @@ def _table(found: "Usage", by: By) -> None:
     columns = (by.value.upper(), "CALLS", "ERRORS", "COLD", "TIME", "vCPU·s", "GB·s", f"COST {found.currency}", "")
     rows = [_row(_title(line, by), line, _bar(_weight(line, found), dearest)) for line in found.lines]
     rows.append(_row(Cell("total", "bold"), found.total, Cell("", ""), "bold"))
-    table(columns, rows, empty="")
+    widths = [max(len(each), *(len(row[at].text) for row in rows)) for at, each in enumerate(columns)]
+    shown = [each.rjust(widths[at]) if at in NUMBERS else each for at, each in enumerate(columns)]
+    table(shown, [_right(row, widths) for row in rows], empty="")
     say(f"{period} · {_number(found.total.units, 2)} {found.unit} · prices: {found.prices}", style="dim")
     _say_idle(found.total)
     if not found.total.complete:
@@ -123,7 +128,7 @@ def _title(line: "UsageLine", by: By) -> Cell:
             return Cell(line.day, "bold")
 
 
-def _row(title: Cell, line: "UsageLine", bar: Cell, style: str = "") -> Row:
+def _row(title: Cell, line: "UsageLine", bar: Cell, style: str = "") -> Sequence[Cell]:
     failed = sum(line.errors.values())
     return (
         title,
@@ -136,6 +141,11 @@ def _row(title: Cell, line: "UsageLine", bar: Cell, style: str = "") -> Row:
         Cell(_cost(line.cost), style or "green"),
         bar,
     )
+
+
+def _right(row: Sequence[Cell], widths: Sequence[int]) -> Row:
+    """Numbers stand under each other."""
+    return [Cell(cell.text.rjust(widths[at]), cell.style) if at in NUMBERS else cell for at, cell in enumerate(row)]
 
 
 def _weight(line: "UsageLine", found: "Usage") -> Decimal:
@@ -186,7 +196,9 @@ def _json(found: "Usage") -> None:
 def _csv(found: "Usage") -> None:
     import csv
 
-    names = [name for name in found.total.__struct_fields__ if name not in ("errors", "complete")]
+    first = ("function", "version", "day")
+    rest = [name for name in found.total.__struct_fields__ if name not in (*first, "errors", "complete")]
+    names = [*first, *rest]
     kinds = sorted({kind for line in found.lines for kind in line.errors})
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*names, *kinds, "currency"])

@@ -1,5 +1,5 @@
-"""What is kept for how long: single records for a time and up to a number, sums by the minute for that time, then by
-the day for ever.
+"""What is kept for how long: single records for a time and up to a number, sums by the minute for that time, and
+after that by the day for ever.
 
 Everything goes in small transactions: what is reported meanwhile waits for one of them at most.
 """
