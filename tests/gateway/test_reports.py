@@ -16,6 +16,7 @@ from sampan.link.messages import Observed, ServedVersion
 from sampan.link.reports import Down, Gauge, Gauges, Hello, Kept, Records, Up
 from sampan.model.invocation import Outcome
 from tests.gateway.conftest import MakeStage
+from tests.gateway.stage import Request, echo
 from tests.link.memory import in_memory
 from tests.meter.making import WEB, record
 
@@ -254,3 +255,19 @@ async def test_a_call_is_reported_to_the_collector_and_its_load_to_control(stage
     (load,) = s.loads()
     assert (load.version, load.count) == (told.version, 1)
     assert load.busy == pytest.approx((told.ended - told.leased) / 1e9)
+
+
+async def test_gauges_count_what_is_in_functions_and_what_waits(stage: MakeStage) -> None:
+    s = await stage()
+    go = asyncio.Event()
+
+    async def slow(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await echo(request, reader, writer)
+
+    await s.serve(slow)
+    calls = [asyncio.ensure_future(s.call()) for _ in range(3)]
+    await s.until(lambda: s.gateway.leases.gauges() == (Gauge("web", 1, 2),))
+    go.set()
+    await asyncio.gather(*calls)
+    await s.until(lambda: s.gateway.leases.gauges() == ())

@@ -35,6 +35,7 @@ _MAGIC = b"sampan journal 1"
 _LIFE, _LIFE_SIZE, _IN_USE = 16, 32, 48  # where in the front
 _HEAD = struct.Struct("=I4xQ")  # the filling is zeroed before the fields are written, the number last
 _HEADS = _HEAD.size
+_write_head, _read_head = _HEAD.pack_into, _HEAD.unpack_from
 SUFFIX = ".journal"
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -68,17 +69,18 @@ class Journal:
     def add(self, record: InvocationRecord) -> None:
         """Keep a record until it is confirmed."""
         body = _encode(record)
-        begin = self._at + _HEADS
-        end = begin + len(body)
+        length, at = len(body), self._at
+        end = at + _HEADS + length
         if end > self._limit:
-            if not self._make_room(_HEADS + len(body)):
+            if not self._make_room(_HEADS + length):
                 self.lost += 1
                 return
-            begin = self._at + _HEADS
-            end = begin + len(body)
-        self.number += 1
-        self._memory[begin:end] = body
-        _HEAD.pack_into(self._memory, self._at, len(body), self.number)
+            at = self._at
+            end = at + _HEADS + length
+        memory = self._memory
+        self.number = number = self.number + 1
+        memory[at + _HEADS : end] = body
+        _write_head(memory, at, length, number)
         self._at = end
 
     def take(self, after: int, most: int) -> tuple[int, list[bytes]]:
@@ -90,10 +92,11 @@ class Journal:
         self._mark(number, at)
         bodies: list[bytes] = []
         end = min(self._at, at + most)
+        memory = self._memory
         while at < end:
-            length, _ = _HEAD.unpack_from(self._memory, at)
-            bodies.append(self._memory[at + _HEADS : at + _HEADS + length])
-            at += _HEADS + length
+            begin = at + _HEADS
+            at = begin + _read_head(memory, at)[0]
+            bodies.append(memory[begin:at])
         self._mark(number + len(bodies), at)
         return number, bodies
 
@@ -137,7 +140,7 @@ class Journal:
         return number, at
 
     def _behind(self, at: int) -> int:
-        length, _ = _HEAD.unpack_from(self._memory, at)
+        length, _ = _read_head(self._memory, at)
         return at + _HEADS + int(length)
 
     def _rewind(self) -> None:
@@ -268,7 +271,7 @@ def _entries(memory: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, Invoca
     decode = msgspec.msgpack.Decoder(InvocationRecord).decode
     previous = 0
     while at + _HEADS <= end:
-        length, number = _HEAD.unpack_from(memory, at)
+        length, number = _read_head(memory, at)
         if not length or not number or (previous and number != previous + 1) or at + _HEADS + length > end:
             return
         try:
