@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from sampan.collector import reports as module
@@ -13,6 +14,7 @@ from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
 from sampan.link.reports import Down, Gauge, Gauges, Hello, Records, Told, Up
+from sampan.meter import tables
 from sampan.meter.ledger import Batch, Ledger
 from sampan.model.invocation import InvocationRecord, VersionFacts
 from sampan.model.names import VersionKey
@@ -164,6 +166,20 @@ async def test_a_full_disk_confirms_nothing_and_loses_nothing(
     assert await stage.answer() == 5
     assert stage.ears.records == list(batch(1, 5).records)
     one.close()
+
+
+async def test_a_record_that_no_database_takes_holds_nobody_up_and_counts_as_missing(stage: Stage) -> None:
+    broken = Records(4, (msgspec.structs.replace(record(4), bytes_in=2**63),), {})
+    one = await stage.connect(Hello("g1", "life"), batch(1, 3), broken, batch(5, 2))
+    assert [await stage.answer() for _ in range(3)] == [3, 4, 6]
+    other = await stage.connect(Hello("g2", "other"), batch(1, 1))
+    assert await stage.answer() == 1
+    assert len(stage.ears.records) == 3 + 2 + 1
+    async with stage.store.read() as connection:
+        missing = dict((await connection.execute(select(tables.lives.c.life, tables.lives.c.missing))).all())
+    assert missing == {"life": 1, "other": 0}
+    one.close()
+    other.close()
 
 
 async def test_lives_of_several_gateways_are_counted_apart(stage: Stage) -> None:

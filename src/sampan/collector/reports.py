@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, assert_never
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 
 from sampan.link.channel import Channel, serve
 from sampan.link.journal import Left, leftovers
@@ -52,6 +53,9 @@ class Hears(Protocol):
 class _Waiting(NamedTuple):
     batch: Batch
     kept: Callable[[int], None]  # told up to which number it is in the database
+
+    def confirm(self) -> None:
+        self.kept(self.batch.seq + len(self.batch.records) - 1)
 
 
 class Reports:
@@ -122,17 +126,28 @@ class Reports:
             await self._some.wait()
             self._some.clear()
             while group := self._next_group():
-                try:
-                    fresh = await self._ledger.add(each.batch for each in group)
-                except Exception as error:  # a full disk, a locked file: nothing is confirmed, nothing is lost
-                    log.failure("invocations could not be written down; trying again", error)
-                    self._waiting[:0] = group
-                    await asyncio.sleep(AGAIN)
-                    continue
-                for each, new in zip(group, fresh, strict=True):
-                    each.kept(each.batch.seq + len(each.batch.records) - 1)
-                    if new:
-                        self._hears.recorded(new, dict(each.batch.versions))
+                await self._write(group)
+
+    async def _write(self, group: list[_Waiting]) -> None:
+        try:
+            fresh = await self._ledger.add(each.batch for each in group)
+        except SQLAlchemyError as error:  # a full disk, a locked file: nothing is confirmed, nothing is lost
+            log.failure("invocations could not be written down; trying again", error)
+            self._waiting[:0] = group
+            await asyncio.sleep(AGAIN)
+        except Exception as error:  # of a record that no database takes: the others must not wait for it for ever
+            if len(group) > 1:
+                self._waiting[:0] = group[1:]
+                await self._write(group[:1])
+                return
+            batch = group[0].batch
+            log.failure("invocations left out; they count as missing", error, life=batch.life, seq=batch.seq)
+            group[0].confirm()
+        else:
+            for each, new in zip(group, fresh, strict=True):
+                each.confirm()
+                if new:
+                    self._hears.recorded(new, dict(each.batch.versions))
 
     def _next_group(self) -> list[_Waiting]:
         count = size = 0
