@@ -180,6 +180,9 @@ class Telemetry(msgspec.Struct, frozen=True):
     usage_keep: Annotated[float, Meta(description="Seconds single invocation records are kept; sums stay.")] = (
         31 * 86400.0
     )
+    usage_records: Annotated[
+        int, Meta(description="Single invocation records kept, the newest; sums stay.", ge=1)
+    ] = 2_000_000
     metrics_keep: Annotated[float, Meta(description="Seconds of per-minute history.")] = 31 * 86400.0
     otlp_endpoint: Annotated[
         str,

@@ -13,13 +13,14 @@ import msgspec
 from sampan.gateway.certificates import Certificates
 from sampan.gateway.server import Gateway
 from sampan.gateway.tracing import Tracing
-from sampan.link import channel
+from sampan.link import channel, reports
 from sampan.link.messages import (
     Down,
     FunctionRoute,
     Grant,
     Hello,
-    Records,
+    Load,
+    Observed,
     Routes,
     ServedVersion,
     Sessions,
@@ -189,6 +190,7 @@ class Stage:
         self.settings = Settings(**given)
         self.directory = directory
         self.control_socket, self.api_socket = directory / "control.sock", directory / "api.sock"
+        self.reports_socket = directory / "reports.sock"
         door = socket.create_server(("127.0.0.1", 0))
         self.tls_port, tls_doors = 0, []
         if certificates is not None:
@@ -197,8 +199,12 @@ class Stage:
         self.gateway = Gateway(
             self.settings, self.control_socket, self.api_socket, "g1", [door],
             tls_listeners=tls_doors, certificates=certificates, tracing=tracing,
+            reports_socket=self.reports_socket,
         )  # fmt: skip
         self.heard: list[Up] = []
+        self.reported: list[reports.Up] = []
+        self._collector: asyncio.AbstractServer | None = None
+        self._reporters: list[channel.Channel[reports.Up, reports.Down]] = []
         self.routes: dict[str, FunctionRoute] = {}
         self.domains: list[Domain] = []
         self.on_want: Callable[[Want], None] | None = None
@@ -214,6 +220,7 @@ class Stage:
 
     async def start(self) -> None:
         await self.start_control()
+        await self.start_collector()
         await self.gateway.start()
         await self.until(lambda: self.gateway.control.connected)
 
@@ -223,6 +230,24 @@ class Stage:
             self.control_socket,
             lambda: channel.Channel(decoder, self._hear, self._channels_remove, self._channels.append),
         )
+
+    async def start_collector(self) -> None:
+        decoder = msgspec.msgpack.Decoder(reports.Up)
+        self._collector = await channel.serve(
+            self.reports_socket,
+            lambda: channel.Channel(decoder, self._hear_report, self._reporters.remove, self._reporters.append),
+        )
+
+    def _hear_report(self, one: "channel.Channel[reports.Up, reports.Down]", message: reports.Up) -> None:
+        self.reported.append(message)
+        if isinstance(message, reports.Records):
+            one.send(reports.Kept(message.seq + len(message.records) - 1))
+
+    def stop_collector(self) -> None:
+        assert self._collector is not None
+        self._collector.close()
+        for one in list(self._reporters):
+            one.close()
 
     def stop_control(self) -> None:
         assert self._control is not None
@@ -299,7 +324,11 @@ class Stage:
         return [message for message in self.heard if type(message) is kind]
 
     def records(self) -> list[InvocationRecord]:
-        return [record for batch in self.said(Records) for record in batch.records]
+        told = [message for message in self.reported if isinstance(message, reports.Records)]
+        return [record for batch in told for record in batch.records]
+
+    def loads(self) -> list[Load]:
+        return [load for message in self.said(Observed) for load in message.loads]
 
     async def record(self) -> InvocationRecord:
         await self.until(lambda: bool(self.records()))
@@ -354,3 +383,6 @@ class Stage:
         if self._control is not None:
             self.stop_control()
             await self.until(lambda: not self._channels)
+        if self._collector is not None:
+            self.stop_collector()
+            await self.until(lambda: not self._reporters)

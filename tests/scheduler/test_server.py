@@ -37,7 +37,7 @@ async def gateway(path: Path, name: str) -> tuple[channel.Channel[Down, Up], "as
 
 async def test_gateways_hear_how_the_parts_are_and_one_that_comes_later_is_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "link.sock"
-    gateways = Gateways(FakeEngine(), no_routes, lambda records: None)
+    gateways = Gateways(FakeEngine(), no_routes)
     await gateways.listen(path, Nobody())
     first, heard = await gateway(path, "g-1")
     gateways.health(WELL)

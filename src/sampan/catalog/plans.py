@@ -210,6 +210,8 @@ def _served(version: Version, defaults: Defaults) -> ServedVersion:
         freeze_delay=defaults.freeze_delay,
         queue_wait=defaults.queue_wait,
         affinity=version.affinity,
+        cpu=version.cpu,
+        disk_mb=version.disk_mb,
     )
 
 

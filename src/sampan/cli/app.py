@@ -10,7 +10,20 @@ from typer import TyperException
 from typer.core import TyperGroup
 
 from sampan import __version__
-from sampan.cli import config, deploy, domains, functions, images, invoke, logs, platform, top, traces, versions
+from sampan.cli import (
+    bill,
+    config,
+    deploy,
+    domains,
+    functions,
+    images,
+    invoke,
+    logs,
+    platform,
+    top,
+    traces,
+    versions,
+)
 from sampan.cli.failures import ending, tell
 from sampan.cli.options import NAMED
 from sampan.cli.session import Session
@@ -30,6 +43,7 @@ COMMANDS = (
     Command("status", PLATFORM, platform.status),
     Command("top", PLATFORM, top.top),
     Command("config", PLATFORM, config.config),
+    Command("bill", PLATFORM, bill.bill),
     Command("deploy", FUNCTIONS, deploy.deploy),
     Command("ls", FUNCTIONS, functions.ls),
     Command("describe", FUNCTIONS, functions.describe),

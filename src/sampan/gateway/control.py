@@ -8,7 +8,6 @@ been told the routes; so the rest waits for them.
 import asyncio
 import itertools
 import os
-from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -24,8 +23,9 @@ from sampan.link.messages import (
     Gone,
     Grant,
     Hello,
+    Load,
+    Observed,
     Opened,
-    Records,
     Refuse,
     Revoke,
     RouteChanged,
@@ -36,12 +36,10 @@ from sampan.link.messages import (
 )
 from sampan.link.messages import Health as HealthTold
 from sampan.link.messages import Sessions as SessionsTold
-from sampan.model.invocation import InvocationRecord
-from sampan.model.names import InstanceId
+from sampan.model.names import InstanceId, VersionKey
 
 RETRY = 0.1  # seconds between attempts to reach control
-BATCH = 0.05  # seconds over which invocation records are gathered
-KEPT_RECORDS = 200_000  # while control is away; some minutes of a busy gateway, about 100 MB
+BATCH = 0.05  # seconds over which the load is gathered
 TAIL_WAIT = 2.0  # seconds; a log tail is a courtesy, the answer does not wait longer for it
 
 _Connection = channel.Channel[Down, Up]
@@ -57,7 +55,7 @@ class Control:
         self.health = Health()
         self.told = asyncio.Event()  # control has told the routes at least once
         self._lost = asyncio.Event()
-        self._records: deque[InvocationRecord] = deque(maxlen=KEPT_RECORDS)
+        self._loads: dict[VersionKey, tuple[int, int]] = {}  # since last said: invocations, ns they had a slot
         self._batch: asyncio.TimerHandle | None = None
         self._tokens = itertools.count(1)
         self._tails: dict[int, asyncio.Future[Tail]] = {}
@@ -92,11 +90,12 @@ class Control:
         if self._joined and self._channel is not None:
             self._channel.send(message)
 
-    def record(self, record: InvocationRecord) -> None:
-        """Sent with the next batch."""
-        self._records.append(record)
+    def observed(self, version: VersionKey, busy: int) -> None:
+        """An invocation ended that had a slot for `busy` ns. Said with the next batch."""
+        count, sum_ = self._loads.get(version, (0, 0))
+        self._loads[version] = count + 1, sum_ + busy
         if self._batch is None:
-            self._batch = asyncio.get_running_loop().call_later(BATCH, self._send_records)
+            self._batch = asyncio.get_running_loop().call_later(BATCH, self._send_loads)
 
     async def tail(self, instance: InstanceId, since: tuple[int, int] | None) -> Tail | None:
         """An instance's log since then; None when control cannot tell in time."""
@@ -116,18 +115,19 @@ class Control:
 
     def close(self) -> None:
         """Say what is left to say, and end the connection."""
-        self._send_records()
+        self._send_loads()
         self._joined = False
         if self._channel is not None:
             self._channel.close()
 
-    def _send_records(self) -> None:
+    def _send_loads(self) -> None:
         if self._batch is not None:
             self._batch.cancel()
             self._batch = None
-        if self._joined and self._records and self._channel is not None and self._channel.open:
-            self.send(Records(tuple(self._records)))
-            self._records.clear()
+        if self._joined and self._loads and self._channel is not None and self._channel.open:
+            loads = tuple(Load(version, count, busy / 1e9) for version, (count, busy) in self._loads.items())
+            self.send(Observed(loads))
+            self._loads.clear()
 
     def _on_lost(self, connection: _Connection) -> None:
         self._joined = False
@@ -158,7 +158,7 @@ class Control:
                     self.told.set()
                     leases.reconnected()
                     self._sessions.reconnected()
-                    self._send_records()
+                    self._send_loads()
             case RouteChanged():
                 routes.change(message)
                 leases.learn({version.key: version.freeze_delay for version in routes.versions()})

@@ -16,6 +16,7 @@ from sampan.gateway.instance import Instance, Slot
 from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
 from sampan.gateway.relay import Underway
+from sampan.gateway.reports import Reports
 from sampan.gateway.route import ApiTarget, Endpoint, EventTarget, HealthTarget, HttpTarget, RouteTable, Served
 from sampan.gateway.sessions import Sessions
 from sampan.gateway.tracing import Tracing
@@ -72,11 +73,12 @@ class Invoke:
         sessions: Sessions,
         forward: Forward,
         control: Control,
+        reports: Reports,
         max_event: int,
         tracing: Tracing,
     ) -> None:
         self._routes, self._limits, self._leases, self._sessions = routes, limits, leases, sessions
-        self._forward, self._control, self._max_event = forward, control, max_event
+        self._forward, self._control, self._reports, self._max_event = forward, control, reports, max_event
         self._tracing = tracing
         self._nonces = signature.Nonces()
         self._loop = asyncio.get_running_loop()
@@ -338,7 +340,8 @@ class Invoke:
         called = type(target) is HttpTarget
         if cold and instance is not None:  # only now: of one that was granted while it started it comes later
             exchange.startup = instance.startup
-        self._control.record(
+        ended = time.time_ns()
+        self._reports.record(
             InvocationRecord(
                 exchange.request,
                 served.version.key,
@@ -347,7 +350,7 @@ class Invoke:
                 0 if outcome is Outcome.CLIENT_GONE else exchange.status,
                 exchange.received,
                 exchange.leased,
-                time.time_ns(),
+                ended,
                 cold,
                 exchange.body.size if exchange.body is not None else 0,
                 exchange.bytes_out,
@@ -360,8 +363,11 @@ class Invoke:
                 exchange.traced,
                 exchange.startup,
                 exchange.secure,
-            )
+            ),
+            served.version,
         )
+        if exchange.leased:
+            self._control.observed(served.version.key, ended - exchange.leased)
 
 
 def outcome_of(error: SampanError) -> Outcome:

@@ -19,8 +19,9 @@ from sampan.gateway.refusals import expire, refused, too_many, too_many_in_all
 from sampan.link.messages import GiveBack, Gone, Grant, Lost, Opened, Refuse, Revoke, Up, Want
 from sampan.link.messages import ServedVersion as Version
 from sampan.link.readiness import Doors
+from sampan.link.reports import Gauge
 from sampan.model.errors import Failure
-from sampan.model.names import InstanceId, VersionKey
+from sampan.model.names import InstanceId, VersionKey, split_version_key
 
 VERDICT = 1.0  # seconds that control is given to tell how an instance ended; it takes some milliseconds
 REMEMBERED = 600.0  # seconds that a version is remembered to which no route leads any more
@@ -264,6 +265,16 @@ class Leases:
     def held(self) -> tuple[Grant, ...]:
         """Also those that drain: requests are in them, so nobody may freeze or end them yet."""
         return tuple(instance.grant for instance in self._instances.values() if not instance.lost)
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """Per function what is in instances and what waits now."""
+        active: dict[str, int] = {}
+        for instance in self._instances.values():
+            if instance.busy:
+                function = split_version_key(instance.grant.version)[0]
+                active[function] = active.get(function, 0) + instance.busy
+        functions = sorted(active.keys() | self._waiting.keys())
+        return tuple(Gauge(each, active.get(each, 0), self._waiting.get(each, 0)) for each in functions)
 
     def hello(self) -> tuple[Grant, ...]:
         """As `held`, for control to hear: what was given back before is not among them, and need not be said."""

@@ -19,12 +19,14 @@ from sampan.gateway.leases import Leases
 from sampan.gateway.limits import Limits
 from sampan.gateway.protocol import Kept
 from sampan.gateway.replies import Clock
+from sampan.gateway.reports import Reports
 from sampan.gateway.route import RouteTable
 from sampan.gateway.sessions import Sessions
 from sampan.gateway.tally import Tallies, alone
 from sampan.gateway.tls import TlsDoor
 from sampan.gateway.tracing import Tracing
 from sampan.gateway.upstream import Upstream
+from sampan.link.reports import Gauges
 from sampan.telemetry.logs import Log
 
 if TYPE_CHECKING:
@@ -52,12 +54,16 @@ class Gateway:
         tls_listeners: Sequence[socket.socket] = (),
         certificates: "Certificates | None" = None,
         tracing: Tracing | None = None,
+        reports_socket: Path | None = None,
+        journals: Path | None = None,
     ) -> None:
         """listeners: sockets that listen already; `stop` closes them.
 
         tallies: shared with the other gateways; None: there is no other.
         tls_listeners: those for TLS, which needs `certificates`.
         tracing: None: every new trace is sampled, and functions are told no endpoint.
+        reports_socket: the collector's; None: invocations are told to nobody.
+        journals: directory of what is not reported yet, shared by all gateways; None: a kill loses it.
         """
         self._settings = limits
         self._listeners = listeners
@@ -83,6 +89,8 @@ class Gateway:
         self.sessions = Sessions(
             self.leases, self.control.send, lambda: self.control.connected, limits.queue_length
         )
+        self.reports = Reports(reports_socket, name, journals)
+        self.reports.gauges = lambda: Gauges(self.leases.gauges(), len(self._connections))
         forward = Forward(Upstream(str(api_socket), API_HEADERS), Clock(), limits.idle_timeout, limits.max_event)
         invoke = Invoke(
             self.routes,
@@ -91,6 +99,7 @@ class Gateway:
             self.sessions,
             forward,
             self.control,
+            self.reports,
             limits.max_event,
             tracing or Tracing(),
         )
@@ -121,6 +130,7 @@ class Gateway:
             loop = asyncio.get_running_loop()
             self._tasks += [
                 loop.create_task(self.control.run(self.routes, self.leases, self.sessions)),
+                loop.create_task(self.reports.run()),
                 loop.create_task(self._sweep()),
             ]
 
@@ -140,6 +150,7 @@ class Gateway:
                 await self._all_gone()
         self.leases.close()
         self.control.close()
+        await self.reports.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

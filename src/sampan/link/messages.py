@@ -4,7 +4,7 @@ The gateway keeps every promise locally: it holds *leases* and answers warm requ
 decides what runs. Both directions are idempotent statements about the present, so a lost connection is healed
 by saying everything once more (`Hello`, `Routes`).
 
-    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Records · Sessions
+    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Observed · Sessions
     control → gateway   Routes · RouteChanged · DomainChanged · Grant · Opened · Revoke · Gone · Refuse · Tail
                         Sessions · Health
 """
@@ -17,7 +17,6 @@ from sampan.model.domain import Domain
 from sampan.model.errors import Failure
 from sampan.model.health import Part
 from sampan.model.instance import Stage
-from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.trigger import HttpTrigger
 
@@ -70,10 +69,18 @@ class TailWanted(_Message, frozen=True):
     since: tuple[int, int] | None  # positions in stdout and stderr
 
 
-class Records(_Message, frozen=True):
-    """Invocations that ended since the last batch."""
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """Invocations of one version that ended, and the time they had a slot in all."""
 
-    records: tuple[InvocationRecord, ...]
+    version: VersionKey
+    count: int
+    busy: float  # seconds
+
+
+class Observed(_Message, frozen=True):
+    """The load since this was last said. The invocations themselves are told to the collector (`link/reports`)."""
+
+    loads: tuple[Load, ...]
 
 
 class Sessions(_Message, frozen=True):
@@ -85,7 +92,7 @@ class Sessions(_Message, frozen=True):
     sessions: tuple[Session, ...]
 
 
-Up = Hello | Want | GiveBack | Lost | TailWanted | Records | Sessions
+Up = Hello | Want | GiveBack | Lost | TailWanted | Observed | Sessions
 
 
 # ── control → gateway ─────────────────────────────────────────────────────────────────────────────────
@@ -105,6 +112,8 @@ class ServedVersion(msgspec.Struct, frozen=True):
     queue_wait: float  # seconds a request may wait for a slot, starts included
     affinity: Affinity | None = None  # sessions keep to their instances
     sampling: float | None = None  # share of new traces that is kept; None: as the settings say
+    cpu: float = 0.35  # vCPU
+    disk_mb: int = 512
 
 
 class FunctionRoute(msgspec.Struct, frozen=True):

@@ -4,7 +4,8 @@
     collector → gateway            Kept
 
 Nothing counted is lost: a gateway keeps what it has reported until the collector says `Kept`, and reports it once
-more after a broken connection; `life` and `seq` tell what the collector has already.
+more after a broken connection. A life's records are numbered from 1 in the order they were made, so whatever
+batches they come in the collector knows which it has; a gap in the numbers is what the gateway had no room to keep.
 """
 
 import msgspec
@@ -19,16 +20,19 @@ class _Message(msgspec.Struct, frozen=True, tag=True):
 
 
 class Hello(_Message, frozen=True):
-    """First message of a connection. life: of the process, unlike any other's; its batches count from 1."""
+    """First message of a connection. life: of the process, unlike any other's.
+
+    A process that was killed left its records in its journal; who finds them reports them as that life.
+    """
 
     name: str
     life: str
 
 
 class Records(_Message, frozen=True):
-    """Invocations that ended since the last batch, and what their versions were."""
+    """Invocations that ended since the last batch, and what those of their versions were that are known."""
 
-    seq: int
+    seq: int  # number of the first record, from 1; the others follow without a gap
     records: tuple[InvocationRecord, ...]
     versions: dict[VersionKey, VersionFacts]
 
@@ -71,7 +75,7 @@ Up = Hello | Records | Gauges | Told
 
 
 class Kept(_Message, frozen=True):
-    """All batches up to this one are in the database."""
+    """All records of this life up to this number are in the database."""
 
     seq: int
 

@@ -22,7 +22,7 @@ from sampan.link.messages import (
     Health,
     Hello,
     Lost,
-    Records,
+    Observed,
     RouteChanged,
     Routes,
     Sessions,
@@ -34,8 +34,7 @@ from sampan.link.messages import (
 from sampan.model.domain import Domain
 from sampan.model.errors import StartFailed
 from sampan.model.health import Part
-from sampan.model.invocation import InvocationRecord
-from sampan.model.names import InstanceId, VersionKey
+from sampan.model.names import InstanceId
 from sampan.scheduler import events
 from sampan.telemetry.logs import Log
 
@@ -59,11 +58,9 @@ class Gateways:
         self,
         engine: Engine,
         routes: Callable[[], Awaitable[Routes]],
-        record: Callable[[tuple[InvocationRecord, ...]], None],
     ) -> None:
         self._engine = engine
         self._routes = routes
-        self._record = record
         self._scheduler: Post | None = None
         self._channels: dict[str, Connection] = {}
         self._names: dict[Connection, str] = {}
@@ -120,8 +117,9 @@ class Gateways:
                 self._scheduler.post(events.Lost(gateway, instance, why, replace))
             case TailWanted():
                 self._spawn(self._tail(channel, message))
-            case Records(records):
-                self._observe(records)
+            case Observed(loads):
+                for load in loads:
+                    self._scheduler.post(events.Observed(load.version, load.count, load.busy))
             case Sessions(sessions):
                 now, clock = time.time_ns(), time.monotonic()
                 until = tuple((each, clock + (each.until - now) / 1e9) for each in sessions)
@@ -164,17 +162,6 @@ class Gateways:
             del self._channels[gateway]
             self._scheduler.post(events.Left(gateway))
             log.info("gateway left", gateway=gateway)
-
-    def _observe(self, records: tuple[InvocationRecord, ...]) -> None:
-        assert self._scheduler is not None
-        self._record(records)
-        sums: dict[VersionKey, tuple[int, float]] = {}
-        for record in records:
-            if record.leased:
-                count, busy = sums.get(record.version, (0, 0.0))
-                sums[record.version] = count + 1, busy + (record.ended - record.leased) / 1e9
-        for version, (count, busy) in sums.items():
-            self._scheduler.post(events.Observed(version, count, busy))
 
     async def _tail(self, channel: Connection, wanted: TailWanted) -> None:
         positions: list[int] = []

@@ -10,6 +10,7 @@ import httpx
 
 import sampan
 from sampan.sdk import calls, extensions, invoking, measuring, tracing
+from sampan.sdk import usage as using
 from sampan.sdk.config import Credentials, resolve, state_directory
 from sampan.sdk.exchange import Retries, Settled, Timeouts
 from sampan.sdk.methods import Feed, Listing, Method
@@ -76,6 +77,8 @@ class Operations:
     logs = Feed(extensions.logs)
     status = Method(extensions.status)
     images = Method(extensions.images)
+    usage = Method(using.usage)
+    invocations = Listing(using.invocations)
 
     trace = Method(tracing.trace)
     trace_otlp = Method(tracing.trace_otlp)

@@ -93,7 +93,7 @@ async def _serve(settings: Settings, layout: Layout) -> None:
     platform = settings.platform
     async with aiohttp.ClientSession() as session:
         engine = RemoteEngine(layout.engine_socket)
-        gateways = Gateways(engine, catalog.routes, lambda records: None)
+        gateways = Gateways(engine, catalog.routes)
         hooks = Hooks(engine, session, platform.account, platform.region)
         scheduler = Scheduler(
             engine,

@@ -43,6 +43,8 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tls_listeners=tls_listeners,
             certificates=certificates,
             tracing=Tracing(settings.telemetry.sampling, on=settings.telemetry.tracing),
+            reports_socket=layout.reports_socket,
+            journals=layout.journals,
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())

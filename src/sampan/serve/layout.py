@@ -1,9 +1,13 @@
 """Where things lie on disk, and who may read them. One place, so that every role agrees."""
 
 import os
+import stat
+from contextlib import suppress
+from pathlib import Path
 
 from sampan.settings import Settings
 
+SHARED_MEMORY = Path("/dev/shm")
 TLS = "tls:"  # in a gateway's arguments, before the descriptors of sockets that are for TLS
 
 
@@ -40,6 +44,7 @@ class Layout:
         self.reports_socket = self.collector_run / "reports.sock"
         self.collector_socket = self.collector_run / "api.sock"
         self.gateway_run = self.run / "gateways"
+        self.journals = journals(settings)
         self.api_socket = self.run / "control" / "api.sock"
 
     def make(self, uid: int, gid: int) -> None:
@@ -59,3 +64,24 @@ class Layout:
             directory.mkdir(exist_ok=True)
             directory.chmod(0o700)
             os.chown(directory, uid, gid)
+        if self.journals is not None:
+            with suppress(FileExistsError):
+                self.journals.mkdir(mode=0o700)
+                os.chown(self.journals, uid, gid)
+
+
+def journals(settings: Settings) -> Path | None:
+    """Where gateways keep what is not reported yet: in memory that outlives them.
+
+    None where there is no such memory, or somebody else's directory is in its place. A disk would not do: a write
+    to a mapping of it waits whenever the page is being written back, and with it every request.
+    """
+    directory = SHARED_MEMORY / f"sampan-{settings.platform.realm}"
+    try:
+        found = directory.lstat()
+    except FileNotFoundError:
+        return directory if os.path.ismount(SHARED_MEMORY) else None
+    except OSError:
+        return None
+    ours = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+    return directory if ours else None

@@ -1,0 +1,208 @@
+"""`bill`: what was used, and what it costs."""
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sampan.cli.options import complete_function
+from sampan.cli.screen import Cell, Row, say, size, table
+from sampan.cli.session import session
+
+if TYPE_CHECKING:
+    from sampan.sdk.usage import Usage, UsageLine
+
+BAR = 12  # characters
+NUMBERS = range(1, 8)  # columns
+_PARTS = " ▏▎▍▌▋▊▉█"
+_SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_WHEN = "a time like 2026-11-01, 2026-11-01T12:00Z, 24h, 7d, today or yesterday"
+
+
+class By(StrEnum):
+    """What a line is about."""
+
+    FUNCTION = "function"
+    VERSION = "version"
+    DAY = "day"
+
+
+class Form(StrEnum):
+    """How the bill is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def bill(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Of one function.", autocompletion=complete_function, show_default=False
+        ),
+    ] = None,
+    by: Annotated[By, typer.Option("--by", help="What a line is about.")] = By.FUNCTION,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="From then on. Default: this month, UTC.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Up to then. Default: now.", show_default=False)
+    ] = None,
+    output: Annotated[Form, typer.Option("--output", "-o", help="A table for people, JSON or CSV.")] = Form.TABLE,
+) -> None:
+    """Show what was used, and what it costs."""
+    now = datetime.now(UTC)
+    begin, end = _moment("--since", since, now), _moment("--until", until, now)
+    with session(context).client() as client:
+        found = client.usage(by.value, since=begin, until=end, function=name)
+    if output is Form.JSON:
+        _json(found)
+    elif output is Form.CSV:
+        _csv(found)
+    else:
+        _table(found, by)
+
+
+def _moment(option: str, given: str | None, now: datetime) -> datetime | None:
+    """A time as people write it. Raises: typer.BadParameter."""
+    if given is None:
+        return None
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    match given:
+        case "now":
+            return now
+        case "today":
+            return midnight
+        case "yesterday":
+            return midnight - timedelta(days=1)
+    if ago := re.fullmatch(r"(\d{1,6})([mhdw])", given):
+        return now - timedelta(seconds=int(ago[1]) * _SPANS[ago[2]])
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError:
+        raise typer.BadParameter(f"'{given}' is not {_WHEN}", param_hint=option) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _table(found: "Usage", by: By) -> None:
+    period = f"{_short(found.since)} to {_short(found.until)}, UTC"
+    if not found.lines:
+        table((), (), empty=f"nothing was used from {period}; call a function: `sampan invoke NAME`")
+        return
+    dearest = max(_weight(line, found) for line in found.lines)
+    columns = (by.value.upper(), "CALLS", "ERRORS", "COLD", "TIME", "vCPU·s", "GB·s", f"COST {found.currency}", "")
+    rows = [_row(_title(line, by), line, _bar(_weight(line, found), dearest)) for line in found.lines]
+    rows.append(_row(Cell("total", "bold"), found.total, Cell("", ""), "bold"))
+    widths = [max(len(each), *(len(row[at].text) for row in rows)) for at, each in enumerate(columns)]
+    shown = [each.rjust(widths[at]) if at in NUMBERS else each for at, each in enumerate(columns)]
+    table(shown, [_right(row, widths) for row in rows], empty="")
+    say(f"{period} · {_number(found.total.units, 2)} {found.unit} · prices: {found.prices}", style="dim")
+    _say_idle(found.total)
+    if not found.total.complete:
+        say("some versions' memory and vCPU are not known: their time is counted, and not priced", style="yellow")
+
+
+def _say_idle(total: "UsageLine") -> None:
+    if total.idle_ms > 0:
+        say(f"provisioned instances were idle for {_time(int(total.idle_ms))}: in GB·s, not in TIME", style="dim")
+    if total.cpu_used_seconds > 0:
+        used = f"{_number(total.cpu_used_seconds, 1)} s of CPU, at most {size(total.memory_peak)} in one instance"
+        say(f"measured: {used}", style="dim")
+
+
+def _title(line: "UsageLine", by: By) -> Cell:
+    match by:
+        case By.FUNCTION:
+            return Cell(line.function, "bold")
+        case By.VERSION:
+            return Cell(f"{line.function} {line.version}", "bold")
+        case By.DAY:
+            return Cell(line.day, "bold")
+
+
+def _row(title: Cell, line: "UsageLine", bar: Cell, style: str = "") -> Sequence[Cell]:
+    failed = sum(line.errors.values())
+    return (
+        title,
+        Cell(f"{line.calls:,}", style),
+        Cell(f"{failed:,}", "red" if failed else "dim"),
+        Cell(f"{line.cold_starts:,}", style),
+        Cell(_time(line.active_ms), style),
+        Cell(_number(line.vcpu_seconds, 2), style),
+        Cell(_number(line.gb_seconds, 2), style),
+        Cell(_cost(line.cost), style or "green"),
+        bar,
+    )
+
+
+def _right(row: Sequence[Cell], widths: Sequence[int]) -> Row:
+    """Numbers stand under each other."""
+    return [Cell(cell.text.rjust(widths[at]), cell.style) if at in NUMBERS else cell for at, cell in enumerate(row)]
+
+
+def _weight(line: "UsageLine", found: "Usage") -> Decimal:
+    """What bars show: the cost, or the time where nothing costs anything."""
+    return line.cost if found.total.cost > 0 else Decimal(line.active_ms)
+
+
+def _bar(amount: Decimal, most: Decimal) -> Cell:
+    eighths = int(amount * BAR * 8 / most) if most > 0 else 0
+    full, part = divmod(eighths, 8)
+    return Cell("█" * full + _PARTS[part].strip(), "cyan")
+
+
+def _time(milliseconds: int) -> str:
+    """To the millisecond below a minute."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds, rest = divmod(milliseconds, 1000)
+    if seconds < 60:
+        return f"{seconds}.{rest:03d} s"
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m {seconds:02d}s" if hours else f"{minutes}m {seconds:02d}s"
+
+
+def _number(amount: Decimal, digits: int) -> str:
+    return f"{amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):,f}"
+
+
+def _cost(amount: Decimal) -> str:
+    """Cents; of less than one as much as says something."""
+    if 0 < amount < Decimal("0.000001"):
+        return "<0.000001"
+    return _number(amount, 2 if amount >= 1 or not amount else 6)
+
+
+def _short(moment: str) -> str:
+    return moment.removesuffix("Z").removesuffix(":00").replace("T", " ").removesuffix(" 00:00")
+
+
+def _json(found: "Usage") -> None:
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(found), indent=2)
+    sys.stdout.write(text.decode() + "\n")
+
+
+def _csv(found: "Usage") -> None:
+    import csv
+
+    first = ("function", "version", "day")
+    rest = [name for name in found.total.__struct_fields__ if name not in (*first, "errors", "complete")]
+    names = [*first, *rest]
+    kinds = sorted({kind for line in found.lines for kind in line.errors})
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*names, *kinds, "currency"])
+    for line in found.lines:
+        cells: Sequence[object] = [getattr(line, name) for name in names]
+        written = [format(each, "f") if isinstance(each, Decimal) else each for each in cells]
+        writer.writerow([*written, *(line.errors.get(kind, 0) for kind in kinds), found.currency])

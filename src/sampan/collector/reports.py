@@ -1,0 +1,175 @@
+"""The collector's end of the link: gateways report invocations, control tells what functions there are.
+
+What gateways report waits in one queue, in the order it came, and is written down in as few transactions as may be:
+while one is committed the next gathers. Only what is in the database is confirmed. A gateway sends only so much
+that is not confirmed, which bounds the queue. What killed gateways left in their journals comes the same way.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol, assert_never
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from sampan.link.channel import Channel, serve
+from sampan.link.journal import Left, leftovers
+from sampan.link.reports import Down, Gauges, Hello, Kept, Records, Told, Up
+from sampan.meter.ledger import Batch
+from sampan.model.invocation import InvocationRecord, VersionFacts
+from sampan.model.names import VersionKey
+from sampan.telemetry.logs import Log
+
+AGAIN = 1.0  # seconds until a transaction that failed is tried again
+LOOK = 2.0  # seconds between two looks for journals of killed gateways
+GROUP = 50_000  # records in one transaction, about
+
+log = Log("reports")
+
+Connection = Channel[Up, Down]
+
+
+class Keeps(Protocol):
+    """Where invocations are written down."""
+
+    async def add(self, batches: Iterable[Batch]) -> list[tuple[InvocationRecord, ...]]: ...
+
+
+class Hears(Protocol):
+    """Who is told what is new. Nothing of it may wait."""
+
+    def recorded(self, records: tuple[InvocationRecord, ...], versions: dict[VersionKey, VersionFacts]) -> None:
+        """Invocations that are in the database since now: each is told once, or by a crash never."""
+
+    def gauged(self, gateway: str, gauges: Gauges | None) -> None:
+        """What a gateway does now; None: it is gone."""
+
+    def told(self, told: Told) -> None:
+        """What functions there are."""
+
+
+class _Waiting(NamedTuple):
+    batch: Batch
+    kept: Callable[[int], None]  # told up to which number it is in the database
+
+    def confirm(self) -> None:
+        self.kept(self.batch.seq + len(self.batch.records) - 1)
+
+
+class Reports:
+    """All who report."""
+
+    def __init__(self, ledger: Keeps, hears: Hears, journals: Path | None = None) -> None:
+        """journals: directory of the gateways' journals."""
+        self._ledger, self._hears, self._journals = ledger, hears, journals
+        self._hellos: dict[Connection, Hello] = {}
+        self._connections: set[Connection] = set()
+        self._waiting: list[_Waiting] = []
+        self._some = asyncio.Event()
+        self._listener: asyncio.AbstractServer | None = None
+
+    async def listen(self, path: Path) -> None:
+        """Take reports in on a Unix socket."""
+        self._listener = await serve(path, self._accept)
+
+    async def run(self) -> None:
+        """Write down what comes, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep())
+            if self._journals is not None:
+                group.create_task(self._inherit(self._journals))
+
+    async def close(self) -> None:
+        """Take no more. What is not confirmed its gateway keeps."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.close()
+
+    # ── inside ──
+
+    def _accept(self) -> Connection:
+        return Channel(msgspec.msgpack.Decoder(Up), self._heard, self._left, self._connections.add)
+
+    def _heard(self, connection: Connection, message: Up) -> None:
+        if isinstance(message, Hello):
+            self._hellos[connection] = message
+            return
+        hello = self._hellos.get(connection)
+        if hello is None:
+            connection.close()  # speaks before it said who it is
+            return
+        match message:
+            case Records(seq, records, versions):
+                self._put(Batch(hello.life, seq, records, versions), lambda upto: connection.send(Kept(upto)))
+            case Gauges():
+                self._hears.gauged(hello.name, message)
+            case Told():
+                self._hears.told(message)
+            case _:
+                assert_never(message)
+
+    def _left(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        hello = self._hellos.pop(connection, None)
+        if hello is not None and all(other.name != hello.name for other in self._hellos.values()):
+            self._hears.gauged(hello.name, None)
+
+    def _put(self, batch: Batch, kept: Callable[[int], None]) -> None:
+        self._waiting.append(_Waiting(batch, kept))
+        self._some.set()
+
+    async def _keep(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            while group := self._next_group():
+                await self._write(group)
+
+    async def _write(self, group: list[_Waiting]) -> None:
+        try:
+            fresh = await self._ledger.add(each.batch for each in group)
+        except SQLAlchemyError as error:  # a full disk, a locked file: nothing is confirmed, nothing is lost
+            log.failure("invocations could not be written down; trying again", error)
+            self._waiting[:0] = group
+            await asyncio.sleep(AGAIN)
+        except Exception as error:  # of a record that no database takes: the others must not wait for it for ever
+            if len(group) > 1:
+                self._waiting[:0] = group[1:]
+                await self._write(group[:1])
+                return
+            batch = group[0].batch
+            log.failure("invocations left out; they count as missing", error, life=batch.life, seq=batch.seq)
+            group[0].confirm()
+        else:
+            for each, new in zip(group, fresh, strict=True):
+                each.confirm()
+                if new:
+                    self._hears.recorded(new, dict(each.batch.versions))
+
+    def _next_group(self) -> list[_Waiting]:
+        count = size = 0
+        while count < len(self._waiting) and size < GROUP:
+            size += len(self._waiting[count].batch.records)
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
+
+    async def _inherit(self, directory: Path) -> None:
+        """One journal after the other, each gone from the directory once it is in the database."""
+        while True:
+            with suppress(OSError):
+                for left in await asyncio.to_thread(lambda: list(leftovers(directory))):
+                    await self._take_over(left)
+            await asyncio.sleep(LOOK)
+
+    async def _take_over(self, left: Left) -> None:
+        confirmed = asyncio.Event()
+        try:
+            self._put(Batch(left.life, left.first, left.records), lambda upto: confirmed.set())
+            await confirmed.wait()
+        finally:
+            left.close(confirmed.is_set())
+        log.info("records of a gateway that ended taken over", life=left.life, records=len(left.records))

@@ -1,0 +1,137 @@
+"""The ledger in a process that is killed while a gateway reports to it, and started again, ten times."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from sampan.gateway import reports
+from sampan.gateway.reports import Reports
+from sampan.link.messages import ServedVersion
+from sampan.meter import tables
+from sampan.meter.prices import FUNCTION_COMPUTE
+from sampan.meter.statements import Statements
+from sampan.meter.stretches import MINUTE
+from sampan.model.invocation import Outcome
+from sampan.store.database import Database
+from tests.meter.making import MS, START, WEB, database_url, recomputed, record, written
+
+KILLS = 10
+PATIENCE = 60.0  # seconds until a wait counts as hung
+SERVED = ServedVersion(WEB, "web", "LATEST", 10, 3.0, 512, "", 1.0, 10.0, cpu=0.35, disk_mb=512)
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from sampan.collector.reports import Reports
+from sampan.meter.ledger import Ledger
+from sampan.store.database import Database
+
+class Nobody:
+    def recorded(self, records, versions): print("recorded", flush=True)
+    def gauged(self, gateway, gauges): pass
+    def told(self, told): pass
+
+async def main():
+    collector = Reports(Ledger(Database(sys.argv[1])), Nobody())
+    await collector.listen(Path(sys.argv[2]))
+    await collector.run()
+
+asyncio.run(main())
+"""
+
+
+class Collector:
+    """Runs until it is killed."""
+
+    def __init__(self, url: str, socket: Path) -> None:
+        self._arguments = (url, str(socket))
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHILD, *self._arguments, stdout=asyncio.subprocess.PIPE
+        )
+
+    async def transactions(self, count: int) -> None:
+        """Until it has committed so many."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for _ in range(count):
+            assert await self._process.stdout.readline(), "the collector ended by itself"
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        if (transport := getattr(self._process, "_transport", None)) is not None:
+            transport.close()
+
+
+async def test_after_ten_kills_the_bill_is_the_sum_of_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "BATCH", 0.002)  # many small transactions: more places to be killed in
+    monkeypatch.setattr(reports, "RETRY", 0.01)
+    url, socket = database_url(tmp_path), tmp_path / "reports.sock"
+    chance = random.Random(7)
+    gateway = Reports(socket, "gateway-1", None)
+    linking = asyncio.ensure_future(gateway.run())
+    made = []
+    ending = asyncio.Event()
+
+    async def serve() -> None:
+        """Requests end, two instances, some at once."""
+        while not ending.is_set():
+            for _ in range(chance.randrange(1, 40) if gateway.unconfirmed < 300 else 0):
+                number = len(made)
+                begin = number * 3 * MS + chance.randrange(5 * MS)
+                outcome = Outcome.FUNCTION_ERROR if number % 17 == 0 else Outcome.OK
+                length = chance.randrange(1, 9 * MS)
+                one = record(number, begin, length, instance=f"c-{number % 2}", outcome=outcome)
+                made.append(one)
+                gateway.record(one, SERVED)
+            await asyncio.sleep(0.001)
+
+    serving = asyncio.ensure_future(serve())
+    collector = Collector(url, socket)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(KILLS):
+            await collector.start()
+            await collector.transactions(chance.randrange(1, 6))
+            await asyncio.sleep(chance.random() * 0.02)  # anywhere in a transaction
+            await collector.kill()
+        await collector.start()
+        ending.set()
+        await serving
+        await until(lambda: gateway.unconfirmed == 0)
+    await gateway.close()
+    linking.cancel()
+    await asyncio.gather(linking, return_exceptions=True)
+    await collector.kill()
+
+    store = Database(url)
+    assert gateway.lost == 0
+    assert await written(store) == recomputed(made)
+    async with store.read() as connection:
+        requests = [row.request for row in await connection.execute(select(tables.invocations.c.request))]
+        missing = (await connection.execute(select(func.sum(tables.lives.c.missing)))).scalar()
+    assert sorted(requests) == sorted(each.request for each in made)
+    assert missing == 0
+    statements = Statements(store, FUNCTION_COMPUTE)
+    (used,) = await statements.used(START // MINUTE, START // MINUTE + 100_000)
+    assert used.sums["active_ms"] == sum(row["active_ms"] for row in recomputed(made).values())
+    await store.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110  # a condition over another process has no event of its own
+        await asyncio.sleep(0.005)
