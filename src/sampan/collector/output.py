@@ -2,7 +2,7 @@
 
 A function has one task that reads its instances in turn, at most at telemetry.log_rate: what one function prints
 costs its own output. An instance is looked at often while it prints, seldom while it does not, and not at all while
-it is frozen. Nothing depends on seeing a line at a certain time: lines wait in the engine's ring until they are read.
+it is frozen. Nothing depends on seeing a line at a certain time: lines wait in the engine's ring until then.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class OutputCollector:
             tasks.create_task(self._keep_up())
 
     def know(self, instance: InstanceId, version: VersionKey) -> None:
-        """There is, or was, this instance: for those that came and went while nobody watched. Cheap when repeated."""
+        """There is, or was, this instance: for those that came and went unseen. To say so again is cheap."""
         if instance and instance not in self._readings and instance not in self._settled:
             self._asked[instance] = version
             self._ask.set()

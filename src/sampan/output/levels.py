@@ -45,10 +45,9 @@ NAMES = {level: level.name.lower() if level else "" for level in Level}
 
 _NUMBERS = {10: Level.TRACE, 20: Level.DEBUG, 30: Level.INFO, 40: Level.WARNING, 50: Level.ERROR, 60: Level.FATAL}
 _HEAD = 96  # characters looked at for a word
-_SMALL = "|".join(WORDS)
-_WORD = re.compile(
-    rf"[\s\d\-:.,+/TZ\[(<|]{{0,48}}(?:(?:level|lvl|severity)=\"?(?P<named>{_SMALL})\b"
-    rf"|(?P<marked>(?i:{_SMALL}))(?=\s?[:\])>|])|(?P<big>{_SMALL.upper()})\b)"
+_WORD = re.compile(  # possessive throughout: nothing is tried twice
+    r"(?:(?:time|ts)=)?+(?:[\s\d\-:.,+/\"\[\](<|]|T(?=\d)|Z(?![A-Za-z])){0,48}+"
+    r"((?:level|lvl|severity)=\"?)?+([A-Za-z]{3,11}+)(?!\w)(\s?[:\])>|])?"
 )
 
 
@@ -65,7 +64,10 @@ def level_of(text: str) -> Level:
     if text.startswith("{"):
         return _in_json(text)
     found = _WORD.match(text, 0, _HEAD)
-    return WORDS[(found[1] or found[2] or found[3]).lower()] if found is not None else Level.UNKNOWN
+    if found is None:
+        return Level.UNKNOWN
+    named, word, mark = found.groups()
+    return WORDS.get(word.lower(), Level.UNKNOWN) if named or mark or word.isupper() else Level.UNKNOWN
 
 
 def _in_json(text: str) -> Level:
