@@ -54,7 +54,7 @@ class OutputCollector:
         self._settled: OrderedDict[str, None] = OrderedDict()
         self._asked: dict[str, VersionKey] = {}
         self._ask = asyncio.Event()
-        self._synced = False
+        self.synced = asyncio.Event()  # all instances from before the watch are known
         self._tasks: asyncio.TaskGroup | None = None
         store.on_follower = self._hurry
 
@@ -107,7 +107,7 @@ class OutputCollector:
                     reading.alive = reading.frozen = False
                     self._wake(reading)
             case Synced():
-                self._synced = True
+                self.synced.set()
                 for reading in self._readings.values():
                     if reading.alive is None:
                         reading.alive = False
@@ -138,7 +138,7 @@ class OutputCollector:
                     self._settle(instance)
                 elif instance not in self._readings:
                     reading = self._track(place or Place(instance, version), new=place is None)
-                    reading.alive = False if self._synced else None
+                    reading.alive = False if self.synced.is_set() else None
 
     def _track(self, place: Place, new: bool = False) -> Reading:
         reading = Reading(place, self._concurrency(place.version), self._rate)

@@ -131,7 +131,7 @@ class Reading:
     def _gap(self, side: _Side, chunk: LogChunk, lost: int, now: int) -> list[Line]:
         """Ends what was begun and says what is missing."""
         lines = self._lines(side, side.splitter.rest())
-        side.splitter.jump(chunk.begin)
+        at = side.splitter.jump(chunk.begin, chunk.marks[0][1] if chunk.marks else now)
         if not lost:  # the positions began anew: a sandboxd that was restarted does not know of a truncated file
             return lines
         if side.stream is Stream.STDOUT:
@@ -140,7 +140,7 @@ class Reading:
             f"… {lost:,} bytes were not kept: more was printed than is read "
             f"(telemetry.log_rate: {self._rate:g} MB/s)"
         )
-        return [*lines, self._line(side, told, side.splitter.time or now, "", Level.WARNING)]
+        return [*lines, self._line(side, told, at, "", Level.WARNING)]
 
     def _lines(self, side: _Side, pieces: list[Piece]) -> list[Line]:
         if side.stream is Stream.STDOUT:

@@ -48,13 +48,11 @@ class Splitter:
         begun, self._begun, self.done = self._begun, b"", self.read
         return [self._piece(begun)] if begun else []
 
-    def jump(self, position: int) -> None:
-        """Go on there. What was begun is to be taken by `rest` before."""
+    def jump(self, position: int, time: int) -> int:
+        """Go on there, with output that is not older than `time`. What was begun is to be taken by `rest` before.
+        The time of the jump, which no line before it is later than, and none behind it earlier."""
         self.read = self.done = position
-        self._begun = b""
-
-    @property
-    def time(self) -> int:
+        self._begun, self._time = b"", max(self._time, time)
         return self._time
 
     def _long(self, line: bytes, pieces: list[Piece], ended: bool) -> bytes:
