@@ -29,6 +29,7 @@ FAST = 0.1  # seconds between looks at an instance that prints, or whose log som
 SLOW = 1.0  # at one that prints nothing; its ring holds what it prints meanwhile
 GROWTH = 1.5  # of the pause, while nothing is printed
 LOOK = 0.001  # seconds of pause for each instance looked at: a look costs a quarter of it
+EARLY = 0.001  # seconds; a timer may fire a little before its time, and must not fire again and again
 UPKEEP = 10.0  # seconds between upkeeps
 AGAIN = 1.0  # seconds until an engine that did not answer is asked again
 REMEMBERED = 20_000  # instances of which it is known that there is nothing to do
@@ -249,7 +250,7 @@ class _Function:
         while self.readings:
             self.kick.clear()
             now = self._loop.time()
-            due = [reading for reading in self.readings if reading.due <= now]
+            due = [reading for reading in self.readings if reading.due <= now + EARLY]
             if not due:
                 await self._rest(min(reading.due for reading in self.readings) - now)
             for reading in due:
