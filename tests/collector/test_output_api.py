@@ -134,6 +134,12 @@ async def test_what_cannot_be_asked_is_refused_and_said(
     assert says in answer.json()["Message"]
 
 
+async def test_a_line_is_one_line_for_every_reader(client: httpx.AsyncClient, store: OutputStore) -> None:
+    text = "a\x85b\u2028c\u2029d\x0be\x0cf\x1cg\r\0é"
+    await store.commit([Batch("web", [line(text, 0)])])
+    assert [each["text"] for each in await told(client, after="3")] == [text]
+
+
 async def test_functions_and_instances_that_are_not_there_are_not_found(client: httpx.AsyncClient) -> None:
     for path, code in (
         ("/functions/none/logs", "FunctionNotFound"),

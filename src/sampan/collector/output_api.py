@@ -27,6 +27,8 @@ from sampan.output.store import OutputStore
 MAX_TAIL = 1_000_000  # lines
 PIECE = 64 << 10  # bytes of an answer sent together, about
 
+_ENDS = tuple((sign.encode(), f"\\u{ord(sign):04x}".encode()) for sign in "\x85\u2028\u2029")
+
 
 class LogLine(msgspec.Struct, frozen=True, rename="camel"):
     """One line as it is told."""
@@ -83,12 +85,20 @@ async def _told(lines: AsyncGenerator[list[Line], None]) -> AsyncGenerator[bytes
         async for batch in batches:
             piece = bytearray(b"" if batch else b"\n")
             for line in batch:
-                piece += encode(told(line)) + b"\n"
+                piece += _one_line(encode(told(line))) + b"\n"
                 if len(piece) >= PIECE:
                     yield bytes(piece)
                     piece.clear()
             if piece:
                 yield bytes(piece)
+
+
+def _one_line(json: bytes) -> bytes:
+    """JSON in which nothing ends a line for whoever goes by Unicode: NEL, LINE and PARAGRAPH SEPARATOR."""
+    for given, escaped in _ENDS:
+        if given in json:
+            json = json.replace(given, escaped)
+    return json
 
 
 def told(line: Line) -> LogLine:
