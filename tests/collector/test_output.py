@@ -369,6 +369,34 @@ async def test_an_engine_that_is_away_is_waited_for(platform: Platform) -> None:
         assert len(await platform.until(lambda lines: len(lines) == 1)) == 1
 
 
+async def test_a_failure_nobody_foresaw_costs_a_pause_and_no_line(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sampan.collector.output.AGAIN", 0.05)
+    broken = 0
+
+    def before(sandbox: InstanceId, stream: Stream) -> None:
+        nonlocal broken
+        if sandbox == "c-1" and stream is Stream.STDERR and broken < 3:
+            broken += 1  # stdout has been read already
+            raise ZeroDivisionError
+
+    engine: Any = Watched(platform.engine, before)
+    async with platform.collecting(engine):
+        for name in ("c-1", "c-2"):
+            instance = await platform.start(name)
+            platform.engine.say(instance, b"one\ntwo\n")
+        lines = await platform.until(lambda lines: len(lines) >= 4)
+        assert sorted((line.instance, line.text) for line in lines) == [
+            ("c-1", "one"),
+            ("c-1", "two"),
+            ("c-2", "one"),
+            ("c-2", "two"),
+        ]
+    assert broken == 3
+    assert "output cannot be read; trying anew" in caplog.text
+
+
 class InMemory(OutputStore):
     """Keeps without a database, so that a virtual clock works."""
 

@@ -164,12 +164,17 @@ class OutputCollector:
     def _moved(self, gone: frozenset[str]) -> None:
         """Their places in the database are not what we took them for: begin anew, from those."""
         for instance in gone:
-            reading = self._readings.pop(instance, None)
+            reading = self._readings.get(instance)
             if reading is not None:
                 log.warning("output was read by another process, too; going on from where it is", instance=instance)
-                reading.stale = True
-                self._wake(reading)
-                self._asked[instance] = reading.place.version
+                self.anew(reading)
+
+    def anew(self, reading: Reading) -> None:
+        """Another reading takes its place, from what is in the database."""
+        self._readings.pop(reading.id, None)
+        reading.stale = True
+        self._wake(reading)
+        self._asked[reading.id] = reading.place.version
         self._ask.set()
 
     def _settle(self, instance: str) -> None:
@@ -269,6 +274,11 @@ class _Function:
                 printed = await self._collector.take(self, reading)
             except StartFailed:  # the engine is away, or does not know it yet
                 reading.due = min(reading.due, self._loop.time() + AGAIN)
+                return
+            except Exception as error:
+                log.failure("output cannot be read; trying anew", error, instance=reading.id)
+                await asyncio.sleep(AGAIN)
+                self._collector.anew(reading)
                 return
             self._plan(reading, printed)
         if reading.stale or reading.done:

@@ -35,8 +35,12 @@ class Splitter:
         for line in whole:
             self.read += len(line) + 1
             self._clock(pending, self.read, now)
-            self._long(self._begun + line, pieces, ended=True)
-            self._begun, self.done = b"", self.read
+            if self._begun or len(line) > MAX_LINE:
+                self._long(self._begun + line, pieces, ended=True)
+                self._begun = b""
+            else:
+                pieces.append(self._piece(line.removesuffix(b"\r")))
+            self.done = self.read
         self.read += len(begun)
         self._clock(pending, self.read, now)
         self._begun = self._long(self._begun + begun, pieces, ended=False)
