@@ -56,10 +56,14 @@ def test_every_filter_is_sent(sampan: Run, server: Loopback) -> None:
     }
 
 
-def test_the_newest_hundred_are_asked_for_unless_a_time_is_given(sampan: Run, server: Loopback) -> None:
+def test_the_newest_hundred_are_asked_for_unless_a_time_or_a_request_is_given(
+    sampan: Run, server: Loopback
+) -> None:
     server.script[LOGS] = told("x")
     sampan("logs", "web")
     sampan("logs", "web", "--since", "10:30")
+    sampan("logs", "web", "--request", "1-a")
+    assert server.asked[2].query == {"request": "1-a"}
     assert server.asked[0].query == {"tail": "100"}
     since = datetime.fromisoformat(server.asked[1].query["since"])
     assert (since.hour, since.minute, since.second) == (10, 30, 0)

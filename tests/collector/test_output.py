@@ -1,6 +1,7 @@
 """What instances print is collected: all of it, once, in order."""
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 from sampan.collector import output_writer
@@ -287,6 +289,37 @@ async def test_a_full_disk_loses_nothing_and_is_said_once(
     said = [record.getMessage() for record in caplog.records if record.name == "output"]
     assert said.count("function logs cannot be kept; trying on, nothing more is read meanwhile") == 1
     assert said.count("function logs are kept again") == 1
+
+
+async def test_a_database_that_is_really_full_loses_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite itself refuses, in the middle of a transaction."""
+    monkeypatch.setattr(output_writer, "PATIENCE", (0.01, 0.02))
+    async with platform.database.read() as connection:
+        pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar() or 0
+    most = pages + 20
+
+    def prepare(store: OutputStore) -> None:
+        @event.listens_for(store.database._engine.sync_engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={most}")
+
+    async with platform.collecting(prepare=prepare):
+        instance = await platform.start()
+        printed = [f"{number} {random.Random(number).randbytes(400).hex()}" for number in range(1000)]
+        platform.engine.say(instance, "".join(f"{text}\n" for text in printed).encode())
+        async with asyncio.timeout(PATIENCE):
+            while "cannot be kept" not in caplog.text:  # noqa: ASYNC110 - the log has no event
+                await asyncio.sleep(0.01)
+        kept = await platform.texts()
+        assert kept == printed[: len(kept)]
+        assert len(kept) < len(printed)
+        most = 1 << 30
+        platform.engine.exit(instance, 0)
+        await platform.ended(instance)
+        assert await platform.texts() == printed
+    assert "database or disk is full" in str([getattr(each, "fields", "") for each in caplog.records])
 
 
 async def test_while_the_disk_is_full_no_more_is_held_than_there_is_room_for(

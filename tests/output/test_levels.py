@@ -11,6 +11,7 @@ from sampan.output.levels import Level, level_of
         ('{"level": "error", "msg": "x"}', Level.ERROR),
         ('{"msg":"x","severity":"WARNING"}', Level.WARNING),
         ('{"level":50,"time":1,"msg":"pino"}', Level.ERROR),
+        ('{"levelname": "CRITICAL", "message": "x"}', Level.FATAL),
         ('{"a":{"level":"error"}}', Level.UNKNOWN),
         ('{"level": {"deep": 1}}', Level.UNKNOWN),
         ('{"level": "error"', Level.UNKNOWN),

@@ -70,6 +70,16 @@ async def test_what_was_lost_is_counted(store: OutputStore) -> None:
     assert [(each.lost, each.lines, each.bytes) for each in await store.counts()] == [(123, 1, 2)]
 
 
+async def test_a_sink_that_fails_hinders_nobody(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    def sink(lines: Sequence[Line]) -> None:
+        raise ConnectionError("the backend is away")
+
+    store = OutputStore(database, time.time_ns, sink)
+    await store.commit([batch([line("a")]), batch([line("b")], "api")])
+    assert texts(await found(store)) == ["a"]
+    assert caplog.text.count("lines were not passed on") == 2
+
+
 async def test_whoever_waits_hears_of_lines_and_the_sink_gets_them_once_they_are_kept(database: Database) -> None:
     heard: list[Line] = []
 

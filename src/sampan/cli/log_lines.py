@@ -21,7 +21,7 @@ LEVELS = {
     "fatal": "bold red",
 }
 MESSAGE = ("msg", "message", "event")
-TOLD = ("level", "severity", "time", "ts", "timestamp", "@timestamp", "asctime")  # beside the text already
+TOLD = frozenset("level severity levelname time ts timestamp @timestamp asctime".split())  # told beside the text
 
 _FRAME = re.compile(r"FC Invoke (?:Start|End) RequestId: ")
 _WORD = re.compile(

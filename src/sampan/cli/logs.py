@@ -23,7 +23,8 @@ def logs(
     name: FunctionName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it writes; Ctrl-C ends.")] = False,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, help="Newest lines; all with --since.", show_default="100")
+        int | None,
+        typer.Option("--tail", "-n", min=0, help="Newest lines; all with --since, --request.", show_default="100"),
     ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="WHEN", help="Not older: 15m, 10:30, RFC 3339.", show_default=False)
@@ -61,7 +62,7 @@ def logs(
     from sampan.cli.log_lines import Shown
 
     wanted: dict[str, Any] = {
-        "tail": tail if tail is not None or since is not None else 100,
+        "tail": tail if tail is not None or since or request else 100,
         "since": _moment(since, "--since"),
         "until": _moment(until, "--until"),
         "grep": grep,

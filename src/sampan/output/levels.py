@@ -1,4 +1,4 @@
-"""How grave a line is, as far as the line itself says: a JSON member `level` or `severity`, or a leading word.
+"""How grave a line is, as far as it says: a JSON member `level`, `severity` or `levelname`, or a leading word.
 
 A leading word counts behind a time and brackets. In small letters it counts only when marked as a level
 (`error: …`, `[warn]`, `level=info`): a sentence may begin with such a word.
@@ -54,6 +54,7 @@ _WORD = re.compile(  # possessive throughout: nothing is tried twice
 class _Leveled(msgspec.Struct):
     level: str | int | None = None
     severity: str | int | None = None
+    levelname: str | None = None  # Python's name for it
 
 
 _decode = msgspec.json.Decoder(_Leveled).decode
@@ -71,13 +72,13 @@ def level_of(text: str) -> Level:
 
 
 def _in_json(text: str) -> Level:
-    if '"level"' not in text and '"severity"' not in text:
+    if '"level' not in text and '"severity"' not in text:
         return Level.UNKNOWN
     try:
         line = _decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Level.UNKNOWN
-    given = line.level if line.level is not None else line.severity
+    given = next((one for one in (line.level, line.severity, line.levelname) if one is not None), None)
     if isinstance(given, int):
         return _NUMBERS.get(given, Level.UNKNOWN)  # as bunyan and pino count
     return WORDS.get(given.lower(), Level.UNKNOWN) if given else Level.UNKNOWN

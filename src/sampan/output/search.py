@@ -21,6 +21,7 @@ from sampan.output.store import OutputStore
 from sampan.output.tables import blocks, functions
 
 HEADS = 512  # rows looked at together
+AT_ONCE = 2  # blocks opened at a time, of all readers: the threads are also those that pack new lines
 QUIET = 15.0  # seconds without a line before a follower says that it is alive
 EARLY = 60 * 1_000_000_000  # nanoseconds a request's line may be older than its id says
 
@@ -36,6 +37,7 @@ class Search:
 
     def __init__(self, store: OutputStore) -> None:
         self._store = store
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def lines(
         self,
@@ -125,7 +127,8 @@ class Search:
             which = (blocks.c.id == head.id, blocks.c.seq == head.seq, blocks.c.lines == head.lines)
             data = (await connection.execute(select(blocks.c.data).where(*which))).scalar()
         if data is not None:
-            return await asyncio.to_thread(_picked, data, head.seq, matcher, at, end)
+            async with self._turns:
+                return await asyncio.to_thread(_picked, data, head.seq, matcher, at, end)
         # A moment ago it was dropped, or merged with its neighbours.
         return [line async for some in self._between(matcher, at, end) for line in some]
 

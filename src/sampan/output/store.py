@@ -21,6 +21,9 @@ from sampan.output.blocks import Block, cut, pack
 from sampan.output.lines import Line
 from sampan.output.tables import blocks, functions, instances
 from sampan.store.database import Database
+from sampan.telemetry.logs import Log
+
+log = Log("output")
 
 Sink = Callable[[Sequence[Line]], None]
 
@@ -173,7 +176,10 @@ class OutputStore:
         for event in self._waiting.get(batch.function, ()):
             event.set()
         if self._sink is not None:
-            self._sink(batch.lines)
+            try:
+                self._sink(batch.lines)
+            except Exception as error:  # the lines are kept; who else wants them must not stop that
+                log.failure("lines were not passed on", error, function=batch.function)
 
     async def _places(self, which: ColumnElement[bool]) -> list[Place]:
         async with self.database.read() as connection:
