@@ -110,6 +110,9 @@ def test_json_is_shown_as_its_message_and_the_rest() -> None:
     )
     assert shown is not None
     assert shown.plain == 'ERROR   it broke  user="ann b"  http={"status":503}'
+    odd = readable(line('{"level":"odd","msg":"x"}'))
+    assert odd is not None
+    assert odd.plain == "x  level=odd"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ LEVELS = {
     "fatal": "bold red",
 }
 MESSAGE = ("msg", "message", "event")
-TOLD = frozenset("level severity levelname time ts timestamp @timestamp asctime".split())  # told beside the text
+LEVEL = ("level", "severity", "levelname")  # members that are told beside the text
+TIME = ("time", "ts", "timestamp", "@timestamp", "asctime")
 
 _FRAME = re.compile(r"FC Invoke (?:Start|End) RequestId: ")
 _WORD = re.compile(
@@ -88,8 +89,9 @@ def readable(line: "LogLine") -> Text | None:
     if line.level:
         text.append(f"{line.level.upper():<7} ", LEVELS.get(line.level, ""))
     text.append(printable(str(held[name])), "bold" if line.level in ("error", "fatal") else "")
+    told = (name, *TIME, *(LEVEL if line.level else ()))
     for key, value in held.items():
-        if key != name and key not in TOLD:
+        if key not in told:
             text.append(f"  {printable(key)}=", "dim")
             own = value == line.request_id and value
             text.append(printable(_value(value)), "dim" if own else "cyan")
