@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 RUNTIMES = ("runc", "crun")
 OTLP_PROTOCOLS = ("http/protobuf", "grpc")
 KEPT_ALWAYS = ("errors", "cold")
@@ -35,6 +36,7 @@ class Platform(msgspec.Struct, frozen=True):
     account: Annotated[str, Meta(description="Account id in ARNs and container headers.")] = "1000000000000000"
     region: Annotated[str, Meta(description="Region id in ARNs and container headers.")] = "local"
     log_level: Annotated[str, Meta(description="debug, info, warning or error.")] = "info"
+    log_format: Annotated[str, Meta(description="text, or json: an object a line.")] = "text"
 
     @property
     def realm(self) -> str:
@@ -201,6 +203,9 @@ class Telemetry(msgspec.Struct, frozen=True):
     ] = False
     prices: Annotated[str, Meta(description="File of prices (TOML); empty: Function Compute's factors.")] = ""
 
+    def __repr__(self) -> str:
+        return "Telemetry(…)"  # headers for a backend hold its token
+
 
 class Settings(msgspec.Struct, frozen=True):
     """All of it."""
@@ -262,6 +267,10 @@ def _check(settings: Settings) -> None:
     if settings.platform.log_level.lower() not in LOG_LEVELS:
         raise BadSettings(
             f"platform.log_level is '{settings.platform.log_level}'; there are {', '.join(LOG_LEVELS)}"
+        )
+    if settings.platform.log_format not in LOG_FORMATS:
+        raise BadSettings(
+            f"platform.log_format is '{settings.platform.log_format}'; there are {', '.join(LOG_FORMATS)}"
         )
     if settings.engine.runtime not in RUNTIMES:
         raise BadSettings(f"engine.runtime is '{settings.engine.runtime}'; there are {', '.join(RUNTIMES)}")

@@ -382,6 +382,8 @@ def test_logs_show_lines_with_their_instance_and_nothing_that_moves_the_cursor(
         "version": "LATEST",
         "stream": "stdout",
         "requestId": "",
+        "level": "",
+        "token": "1",
         "text": "red \x1b[31m[bold]",
     }
     server.script["GET", "/sampan/v1/functions/web/logs"] = Answer(200, json.dumps(line).encode() + b"\n")

@@ -18,6 +18,7 @@ from sampan.settings import BadSettings, load
         (b"[gateway]\nidle_timeout = inf\n", "gateway.idle_timeout"),
         (b"[gateway]\nqueue_wait = -5\n", "gateway.queue_wait"),
         (b'[platform]\nlog_level = "loud"\n', "platform.log_level"),
+        (b'[platform]\nlog_format = "xml"\n', "platform.log_format"),
         (b'[engine]\nruntime = "rocket"\n', "engine.runtime"),
         (b'[engine]\nnetwork = "anywhere"\n', "engine.network"),
         (b'[engine]\nnetwork = "10.1.2.0/24"\n', "engine.network"),

@@ -122,6 +122,37 @@ def test_logs_come_line_by_line_and_signs_of_life_are_skipped(server: Loopback, 
     assert server.asked[0].query == {"follow": "true", "tail": "5"}
 
 
+def test_what_logs_are_asked_for_is_sent(server: Loopback, client: Client) -> None:
+    line = {"time": "t", "instance": "c-1", "text": "x", "level": "error", "token": "7"}
+    server.script["GET", "/sampan/v1/functions/web/logs"] = Answer(200, json.dumps(line).encode() + b"\n")
+    found = client.logs(
+        "web",
+        version="3",
+        stream="stderr",
+        request="1-a",
+        level="warning",
+        since="15m",
+        until="2026-11-27T10:00:00+01:00",
+        fields={"user": "a&b=c"},
+        grep="a+b",
+        after="6",
+        before="9",
+    )
+    assert [(each.level, each.token) for each in found] == [("error", "7")]
+    assert server.asked[0].query == {
+        "version": "3",
+        "stream": "stderr",
+        "request": "1-a",
+        "level": "warning",
+        "since": "15m",
+        "until": "2026-11-27T10:00:00+01:00",
+        "field": "user=a&b=c",
+        "grep": "a+b",
+        "after": "6",
+        "before": "9",
+    }
+
+
 def test_a_refused_stream_raises_its_error(server: Loopback, client: Client) -> None:
     server.script["GET", "/sampan/v1/functions/web/logs"] = refusal(404, "FunctionNotFound")
     with pytest.raises(NotFound):

@@ -5,11 +5,12 @@ members of `customContainerConfig` and of `instanceLifecycleConfig` one by one, 
 """
 
 import math
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
 from sampan.model.errors import FieldNotSupported, InvalidArgument
+from sampan.model.secret import Guarded
 from sampan.wire.shapes import (
     CreateFunctionInput,
     CustomContainerConfig,
@@ -45,9 +46,10 @@ ONLY = {"runtime": RUNTIME, "instance_isolation_mode": "SHARE"}
 V = TypeVar("V")
 
 
-class Configuration(msgspec.Struct, frozen=True, omit_defaults=True):
+class Configuration(Guarded, msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything of a function that takes a new revision to change."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("environment",)
     container: CustomContainerConfig
     cpu: float
     memory_size: int  # MB

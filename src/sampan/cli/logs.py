@@ -1,18 +1,21 @@
 """`sampan logs`: what a function's instances wrote."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sampan.cli.options import FunctionName, OutputOption
-from sampan.cli.screen import Output, instance_colour, out, printable, say
+from sampan.cli.options import FunctionName, OutputOption, pairs
+from sampan.cli.screen import Output, out, say
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
-    from sampan.sdk import LogLine
+    from sampan.sdk import Client, LogLine
 
-SHORT = 8  # hex digits of an instance's id that tell neighbours apart
+PAUSE = 1.0  # seconds before a followed log that broke off is asked for again
+MOMENT = "15m for 15 minutes ago, 10:30, or 2026-11-27T10:30"
 
 
 def logs(
@@ -20,22 +23,100 @@ def logs(
     name: FunctionName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it writes; Ctrl-C ends.")] = False,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, help="Newest lines.", show_default="100")
+        int | None,
+        typer.Option("--tail", "-n", min=0, help="Newest lines; all with --since, --request.", show_default="100"),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Not older: 15m, 10:30, RFC 3339.", show_default=False)
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Older than that.", show_default=False)] = None,
+    grep: Annotated[
+        str | None,
+        typer.Option("--grep", "-g", metavar="REGEX", help="(?i) in front: any case.", show_default=False),
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option("--level", "-l", help="This and worse: debug, info, warning, error.", show_default=False),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A member of JSON lines. Repeatable.", show_default=False),
+    ] = None,
+    request: Annotated[
+        str | None, typer.Option("--request", "-r", metavar="ID", help="Of this request only.", show_default=False)
     ] = None,
     instance: Annotated[str | None, typer.Option(help="Of this instance only.", show_default=False)] = None,
+    version: Annotated[str | None, typer.Option(help="Of this version only.", show_default=False)] = None,
+    stream: Annotated[str | None, typer.Option(help="stdout or stderr only.", show_default=False)] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Lines as they are: JSON is not made readable.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what a function writes.
 
-    Each instance in its own colour. With -o json, one JSON object a line.
+    Each instance in its own colour. A terminal shows JSON lines readable. With -o json, one JSON object a line.
+
+        sampan logs web -f --level warning
+        sampan logs web --since 1h --grep 'timed? out'
+        sampan logs web --request 1-665c1f2a-0f3d…
     """
-    shown = 0
+    from sampan.cli.log_lines import Shown
+
+    wanted: dict[str, Any] = {
+        "tail": tail if tail is not None or since or request else 100,
+        "since": _moment(since, "--since"),
+        "until": _moment(until, "--until"),
+        "grep": grep,
+        "level": level,
+        "fields": pairs(field or [], "--field"),
+        "request": request,
+        "instance": instance,
+        "version": version,
+        "stream": stream,
+    }
+    shown, count = Shown(readable=not raw and out().is_terminal, days=out().is_terminal), 0
     with session(context).client() as client:
-        for line in client.logs(name, follow=follow, tail=100 if tail is None else tail, instance=instance):
-            shown += 1
-            _json_line(line) if output is Output.JSON else _print(line)
-    if not shown:
-        say("nothing written yet", style="dim")
+        for line in _followed(client, name, wanted) if follow else client.logs(name, **wanted):
+            count += 1
+            _json_line(line) if output is Output.JSON else shown.show(line)
+    if not count:
+        picky = any(value for option, value in wanted.items() if option != "tail")
+        say("no line is like that" if picky else "nothing written yet", style="dim")
+
+
+def _followed(client: "Client", name: str, wanted: dict[str, Any]) -> "Iterator[LogLine]":
+    """For ever; when the connection breaks, on from the line behind the last one that came."""
+    from sampan.sdk import Unavailable, Unreachable
+
+    token = ""
+    while True:
+        try:
+            for line in client.logs(name, follow=True, **wanted):
+                token = line.token
+                yield line
+        except (Unreachable, Unavailable):
+            if not token:
+                raise
+        if not token:  # a platform that tells no places, and has nothing more to tell
+            return
+        wanted = wanted | {"after": token, "tail": None}
+        time.sleep(PAUSE)
+
+
+def _moment(given: str | None, option: str) -> str | None:
+    """What the API understands: times without an offset are this machine's."""
+    from datetime import datetime
+
+    if given is None or given[:1].isalpha():
+        return given
+    try:
+        if len(given) <= 8 and ":" in given:
+            clock = datetime.strptime(given, "%H:%M:%S" if given.count(":") == 2 else "%H:%M").time()
+            return datetime.combine(datetime.now(), clock).astimezone().isoformat()
+        if "-" in given:
+            return datetime.fromisoformat(given).astimezone().isoformat()
+    except ValueError:
+        raise typer.BadParameter(f"'{given}' is no time; write {MOMENT}", param_hint=option) from None
+    return given
 
 
 def _json_line(line: "LogLine") -> None:
@@ -43,16 +124,3 @@ def _json_line(line: "LogLine") -> None:
 
     sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
     sys.stdout.flush()
-
-
-def _print(line: "LogLine") -> None:
-    from rich.text import Text
-
-    clock = line.time.partition("T")[2][:12].rstrip("Z") or line.time
-    label = f"{line.instance.removeprefix('c-')[:SHORT]:<{SHORT}}"
-    out().print(
-        Text(clock + " ", style="dim"),
-        Text(label + " ", style=instance_colour(line.instance)),
-        Text(printable(line.text), style="red" if line.stream == "stderr" else ""),
-        sep="",
-    )

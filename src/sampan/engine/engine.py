@@ -39,7 +39,7 @@ released. *Started* means its program runs and its port accepts connections.
 
 from collections.abc import AsyncIterator, Callable
 from enum import Enum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -48,11 +48,13 @@ from sampan.model.image import Image, PullProgress
 from sampan.model.image import RegistryAuth as RegistryAuth
 from sampan.model.instance import InstanceState, Stage
 from sampan.model.names import InstanceId
+from sampan.model.secret import Guarded
 
 
-class SandboxSpec(msgspec.Struct, frozen=True):
+class SandboxSpec(Guarded, msgspec.Struct, frozen=True):
     """All an engine needs to know to make a sandbox. Nothing in it is a policy."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("env",)
     id: InstanceId
     image: Image
     argv: tuple[str, ...]

@@ -1,14 +1,14 @@
 """Who may call."""
 
-import msgspec
+from typing import ClassVar
+
+from sampan.model.secret import Guarded
 
 
-class AccessKey(msgspec.Struct, frozen=True):
+class AccessKey(Guarded, frozen=True):
     """A credential calls are signed with. Never shown, never logged."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("secret",)
     id: str
     secret: str
     account: str
-
-    def __repr__(self) -> str:
-        return f"AccessKey(id={self.id!r}, secret=…)"

@@ -1,7 +1,10 @@
 """Custom domains, as far as a gateway needs to know them. Source: triggers.md §3, function-compute-api.md §7.8."""
 
+from typing import ClassVar
+
 import msgspec
 
+from sampan.model.secret import Guarded
 from sampan.model.trigger import AuthType, Check, Cors
 
 
@@ -23,15 +26,13 @@ class PathRoute(msgspec.Struct, frozen=True):
     rewrites: tuple[Rewrite, ...] = ()
 
 
-class Certificate(msgspec.Struct, frozen=True):
+class Certificate(Guarded, frozen=True):
     """For TLS. The key is never shown, never logged."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("private_key",)
     name: str
     chain: str  # PEM, the domain's own first
     private_key: str  # PEM
-
-    def __repr__(self) -> str:
-        return f"Certificate(name={self.name!r}, private_key=…)"
 
 
 class Domain(msgspec.Struct, frozen=True):

@@ -1,6 +1,10 @@
 """An image as the platform knows it once its name has been resolved."""
 
+from typing import ClassVar
+
 import msgspec
+
+from sampan.model.secret import Guarded
 
 
 class ImageConfig(msgspec.Struct, frozen=True):
@@ -36,13 +40,11 @@ class PullProgress(msgspec.Struct, frozen=True):
     stage: str  # "waiting" | "downloading" | "unpacking" | "uploading" | "done"
 
 
-class RegistryAuth(msgspec.Struct, frozen=True):
+class RegistryAuth(Guarded, frozen=True):
     """How to log in to a registry, and how far to trust it."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("password",)
     username: str = ""
     password: str = ""
     insecure: bool = False  # plain http, or TLS that cannot be verified
     ca_pem: str = ""
-
-    def __repr__(self) -> str:
-        return f"RegistryAuth(username={self.username!r}, password=…)"

@@ -1,8 +1,11 @@
 """HTTP triggers, as far as a gateway needs to know them."""
 
 from enum import Enum
+from typing import ClassVar
 
 import msgspec
+
+from sampan.model.secret import Guarded
 
 
 class AuthType(Enum):
@@ -29,35 +32,29 @@ class ClaimPass(msgspec.Struct, frozen=True):
     name: str
 
 
-class Jwt(msgspec.Struct, frozen=True, tag=True):
+class Jwt(Guarded, frozen=True, tag=True):
     """Signed tokens of somebody else's issuer. Source: triggers.md §3."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("jwks",)  # a key may be a shared secret
     jwks: str  # JSON, `{"keys": […]}`
     lookups: tuple[TokenLookup, ...]
     claims: tuple[ClaimPass, ...] = ()
     paths: tuple[str, ...] = ()  # exact, or with a trailing `*`
     only_paths: bool = False  # True: `paths` alone are checked (blacklist); False: all but these (whitelist)
 
-    def __repr__(self) -> str:
-        return f"Jwt(lookups={self.lookups!r}, claims={self.claims!r}, jwks=…)"  # a key may be a shared secret
 
-
-class Basic(msgspec.Struct, frozen=True, tag=True):
+class Basic(Guarded, frozen=True, tag=True):
     """User names and passwords. Never shown, never logged."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("users",)
     users: tuple[tuple[str, str], ...]
 
-    def __repr__(self) -> str:
-        return f"Basic(users={len(self.users)})"
 
-
-class Bearer(msgspec.Struct, frozen=True, tag=True):
+class Bearer(Guarded, frozen=True, tag=True):
     """Fixed tokens. Never shown, never logged."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("tokens",)
     tokens: tuple[str, ...]  # the enabled ones
-
-    def __repr__(self) -> str:
-        return f"Bearer(tokens={len(self.tokens)})"
 
 
 Check = Jwt | Basic | Bearer

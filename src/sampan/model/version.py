@@ -1,10 +1,13 @@
 """A version: everything needed to run one state of a function, and nothing that can change."""
 
+from typing import ClassVar
+
 import msgspec
 
 from sampan.model.affinity import Affinity
 from sampan.model.image import Image
 from sampan.model.names import VersionKey
+from sampan.model.secret import Guarded
 
 
 class Hook(msgspec.Struct, frozen=True):
@@ -25,9 +28,10 @@ class HealthCheck(msgspec.Struct, frozen=True):
     successes: int = 1
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(Guarded, msgspec.Struct, frozen=True):
     """One runnable state of a function. The scheduler starts it, the gateway routes to it."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("environment",)
     key: VersionKey
     function: str
     version: str  # "LATEST" or a published id

@@ -8,10 +8,12 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
 from sampan.model.access import AccessKey
+from sampan.model.secret import Guarded
 from sampan.sdk.errors import NotConfigured, UnsafeCredentials
 
 DEFAULT_STATE = "/var/lib/sampan"
@@ -19,18 +21,16 @@ FILE_NAME = "credentials.toml"
 SECRET_FIELDS = frozenset({"access_key_secret"})
 
 
-class Credentials(msgspec.Struct, frozen=True):
+class Credentials(Guarded, frozen=True):
     """What a client must know; the content of the credentials file."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("access_key_secret",)
     endpoint: str = ""  # URL of the gateway's front door
     registry: str = ""  # host:port that images can be pushed to
     access_key_id: str = ""
     access_key_secret: str = ""
     account: str = ""
     region: str = ""
-
-    def __repr__(self) -> str:
-        return f"Credentials(endpoint={self.endpoint!r}, access_key_id={self.access_key_id!r}, …)"
 
     @property
     def key(self) -> AccessKey:
@@ -40,14 +40,12 @@ class Credentials(msgspec.Struct, frozen=True):
 FIELDS = Credentials.__struct_fields__
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(Guarded, frozen=True):
     """One value and its origin, for people: "argument", "SAMPAN_ENDPOINT", a file's path, or "" for none."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("value",)
     value: str
     source: str
-
-    def __repr__(self) -> str:
-        return f"Found(source={self.source!r})"
 
 
 def state_directory(state: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> Path:

@@ -1,6 +1,6 @@
 """What this platform answers beyond FC: why and how a function runs, its log, the platform itself. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -30,14 +30,50 @@ class LogLine(Told, frozen=True):
     version: str = ""
     stream: str = "stdout"
     request_id: str = ""
+    level: str = ""  # trace, debug, info, warning, error or fatal, where the line says so
+    token: str = ""  # where the line is: `after` and `before` take it
 
 
 def logs(
-    name: str, *, follow: bool = False, tail: int | None = None, instance: str | None = None
+    name: str,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    instance: str | None = None,
+    version: str | None = None,
+    stream: str | None = None,
+    request: str | None = None,
+    level: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    grep: str | None = None,
+    after: str | None = None,
+    before: str | None = None,
 ) -> Lines[LogLine]:
-    """The function's output, oldest first. `tail`: only that many of the newest lines. `follow`: and what comes."""
-    asked = {"follow": "true" if follow else None, "tail": tail, "instance": instance}
-    query = urlencode({key: str(value) for key, value in asked.items() if value is not None}, quote_via=quote)
+    """The function's output, oldest first. `tail`: only that many of the newest lines. `follow`: and what comes.
+
+    level: that one and graver ones.  since, until: RFC 3339, Unix seconds, or how long ago (90s, 15m, 1h30m, 2d).
+    fields: members of lines that are JSON, inner ones with dots.  grep: a regular expression (RE2).
+    after, before: the token of a line to go on from, or back from.
+    """
+    asked = {
+        "follow": "true" if follow else None,
+        "tail": tail,
+        "instance": instance,
+        "version": version,
+        "stream": stream,
+        "request": request,
+        "level": level,
+        "since": since,
+        "until": until,
+        "grep": grep,
+        "after": after,
+        "before": before,
+    }
+    given = [(key, str(value)) for key, value in asked.items() if value is not None]
+    given += [("field", f"{key}={value}") for key, value in (fields or {}).items()]
+    query = urlencode(given, quote_via=quote)
     path = f"{ROOT}/functions/{segment(name)}/logs" + (f"?{query}" if query else "")
     call: Call[object] = Call(
         action="FollowLogs", method="GET", target=path, decode=_nothing, timeout=QUIET if follow else None

@@ -24,7 +24,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
     layout = Layout(settings)
     listeners = [socket.socket(fileno=int(fd)) for fd in descriptors if not fd.startswith(TLS)]
     tls_listeners = [socket.socket(fileno=int(fd[len(TLS) :])) for fd in descriptors if fd.startswith(TLS)]
-    configure(name, settings.platform.log_level)
+    configure(name, settings.platform.log_level, settings.platform.log_format)
     certificates = _certificates(settings, layout) if tls_listeners else None
     role.become(name, settings, unprivileged=True)
 

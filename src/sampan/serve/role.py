@@ -22,7 +22,7 @@ def become(name: str, settings: Settings, unprivileged: bool, late: Iterable[str
     checkout in a home directory), so everything is imported before root is given up; a role's own modules are,
     since nothing of ours imports inside a function there.
     """
-    configure(name, settings.platform.log_level)
+    configure(name, settings.platform.log_level, settings.platform.log_format)
     if unprivileged and os.geteuid() == 0:
         for module in ("encodings.idna", *late):
             _import(module)

@@ -62,7 +62,7 @@ def supervise(settings: Settings) -> int:
         layout.settings.write_bytes(msgspec.json.encode(settings))
         write_configs(layout, settings.registry)
         asyncio.run(_first_start(settings, layout, uid, gid))
-        configure("up", settings.platform.log_level)
+        configure("up", settings.platform.log_level, settings.platform.log_format)
         return asyncio.run(_Supervisor(settings, layout, uid, gid, listeners, tls_listeners).run())
     except NoSuchUser as error:
         raise CannotRun(str(error)) from error

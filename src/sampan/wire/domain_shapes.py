@@ -3,6 +3,8 @@
 As all shapes: absent members are `None`; what a value may be is decided in `catalog/`.
 """
 
+from typing import ClassVar
+
 import msgspec
 
 from sampan.wire.shapes import CorsConfig, Shape
@@ -36,12 +38,10 @@ class RouteConfig(Shape, frozen=True):
 class CertConfig(Shape, frozen=True):
     """PEM. In a reply the private key is empty."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("private_key",)
     cert_name: str | None = None
     certificate: str | None = None
     private_key: str | None = None
-
-    def __repr__(self) -> str:
-        return f"CertConfig(cert_name={self.cert_name!r}, private_key=…)"
 
 
 class TlsConfig(Shape, frozen=True):
@@ -53,11 +53,9 @@ class TlsConfig(Shape, frozen=True):
 class AuthConfig(Shape, frozen=True):
     """`auth_info` is JSON in a string."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("auth_info",)
     auth_type: str | None = None
     auth_info: str | None = None
-
-    def __repr__(self) -> str:
-        return f"AuthConfig(auth_type={self.auth_type!r}, auth_info=…)"
 
 
 class WafConfig(Shape, frozen=True):

@@ -7,14 +7,15 @@ written; unknown members are ignored. Read a body with `read`, write one with `w
 decided here but in `catalog/`; here only its JSON type is.
 """
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
 from sampan.model.errors import CallerMistake, InvalidArgument
+from sampan.model.secret import Guarded
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Shape(Guarded, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What all shapes have in common."""
 
 
@@ -33,11 +34,9 @@ class HealthCheckConfig(Shape, frozen=True):
 class RegistryAuthConfig(Shape, frozen=True):
     """Only ever read: no reply holds one."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("password",)
     user_name: str | None = None
     password: str | None = None
-
-    def __repr__(self) -> str:
-        return f"RegistryAuthConfig(user_name={self.user_name!r}, password=…)"
 
 
 class RegistryCertConfig(Shape, frozen=True):
@@ -133,6 +132,7 @@ Unsupported = dict[str, Any]
 class UpdateFunctionInput(Shape, frozen=True):
     """Absent members stay as they are."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("environment_variables",)
     runtime: str | None = None
     handler: str | None = None
     description: str | None = None
@@ -173,6 +173,7 @@ class CreateFunctionInput(UpdateFunctionInput, frozen=True):
 
 
 class Function(Shape, frozen=True):
+    _hidden: ClassVar[tuple[str, ...]] = ("environment_variables",)
     function_name: str
     function_arn: str
     function_id: str
@@ -272,13 +273,11 @@ class Aliases(Shape, frozen=True):
 class UpdateTriggerInput(Shape, frozen=True):
     """`trigger_config` is JSON in a string; for HTTP triggers it holds an `HttpTriggerConfig`."""
 
+    _hidden: ClassVar[tuple[str, ...]] = ("trigger_config",)
     trigger_config: str | None = None
     qualifier: str | None = None
     description: str | None = None
     invocation_role: str | None = None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(qualifier={self.qualifier!r}, trigger_config=…)"  # may hold passwords
 
 
 class CreateTriggerInput(UpdateTriggerInput, frozen=True):
@@ -297,14 +296,12 @@ class CorsConfig(Shape, frozen=True):
 
 
 class HttpTriggerConfig(Shape, frozen=True):
+    _hidden: ClassVar[tuple[str, ...]] = ("auth_config",)
     methods: tuple[str, ...] | None = None
     auth_type: str | None = None
     auth_config: str | None = None
     disable_url_internet: bool | None = msgspec.field(default=None, name="disableURLInternet")
     cors_config: CorsConfig | None = None
-
-    def __repr__(self) -> str:
-        return f"HttpTriggerConfig(methods={self.methods!r}, auth_type={self.auth_type!r}, auth_config=…)"
 
 
 class HttpTriggerUrls(Shape, frozen=True):
@@ -313,6 +310,7 @@ class HttpTriggerUrls(Shape, frozen=True):
 
 
 class Trigger(Shape, frozen=True):
+    _hidden: ClassVar[tuple[str, ...]] = ("trigger_config",)
     trigger_name: str
     trigger_id: str
     trigger_type: str
@@ -326,9 +324,6 @@ class Trigger(Shape, frozen=True):
     invocation_role: str | None = None
     source_arn: str | None = None
     http_trigger: HttpTriggerUrls | None = None
-
-    def __repr__(self) -> str:
-        return f"Trigger(trigger_name={self.trigger_name!r}, qualifier={self.qualifier!r}, trigger_config=…)"
 
 
 class Triggers(Shape, frozen=True):
