@@ -5,6 +5,7 @@ import hashlib
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from sampan.gateway import cors, events, replies
@@ -125,6 +126,7 @@ class Invoke:
                 slot = slot or await self._wait(exchange, served, session)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
+                    exchange.answered = partial(self._answered, exchange, served, instance, cold)
                     try:
                         call = await self._in_function(
                             exchange, served, instance,
@@ -137,7 +139,7 @@ class Invoke:
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome = outcome_of(error)
+            outcome, exchange.answered = outcome_of(error), None
             replies.refuse(exchange, error)
         except asyncio.CancelledError:
             outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
@@ -214,14 +216,14 @@ class Invoke:
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
-                        outcome = await self._run_event(exchange, served, instance, body)
+                        outcome = await self._run_event(exchange, served, instance, body, cold)
                     except Unreachable as error:
                         self._leases.lose(instance, str(error))
                         continue
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome = outcome_of(error)
+            outcome, exchange.answered = outcome_of(error), None
             if exchange.begun or not events.fail(exchange, served.version, instance, error):
                 replies.refuse(exchange, error)
         except asyncio.CancelledError:
@@ -232,7 +234,9 @@ class Invoke:
                 counted.end()
             self._record(exchange, served, instance, outcome, cold)
 
-    async def _run_event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Outcome:
+    async def _run_event(
+        self, exchange: Exchange, served: Served, instance: Instance, body: bytes, cold: bool
+    ) -> Outcome:
         wanted = (exchange.header(b"x-fc-log-type") or b"").lower() == b"tail" and served.version.concurrency == 1
         before = await self._control.tail(instance.grant.instance, None) if wanted else None
         call = await self._in_function(
@@ -242,8 +246,10 @@ class Invoke:
         if before is not None:
             tail = await self._control.tail(instance.grant.instance, before.position)
             logged = events.log_line(exchange, served.version, tail) if tail is not None else b""
+        outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+        exchange.answered = lambda _: self._record(exchange, served, instance, outcome, cold)
         events.succeed(exchange, served.version, instance, b"".join(call.pieces), call.failed, logged)
-        return Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+        return outcome
 
     async def _signed_body(self, exchange: Exchange) -> bytes:
         """The event, once its sender is known. Raises: as `signature.verify`; EntityTooLarge."""
@@ -320,9 +326,18 @@ class Invoke:
         if exchange.asynchronous:
             raise NotSupported("InvokeFunction with x-fc-invocation-type Async")
 
+    def _answered(self, exchange: Exchange, served: Served, instance: Instance, cold: bool, failed: bool) -> None:
+        """The end of an answer is about to be sent: it is written down first, lest a kill come between."""
+        self._record(exchange, served, instance, Outcome.FUNCTION_ERROR if failed else Outcome.OK, cold)
+
     def _record(
         self, exchange: Exchange, served: Served, instance: Instance | None, outcome: Outcome, cold: bool
     ) -> None:
+        """Once, whoever comes first."""
+        exchange.answered = None
+        if exchange.recorded:
+            return
+        exchange.recorded = True
         ended = time.time_ns()
         self._reports.record(
             InvocationRecord(
