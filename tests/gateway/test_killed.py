@@ -91,8 +91,10 @@ async def test_every_call_that_was_answered_before_a_kill_is_recorded(
 
     asking = [asyncio.ensure_future(ask(event=bool(n % 2))) for n in range(CLIENTS)]
     enough = random.Random(turn).randrange(100, 600)
-    await s.until(lambda: len(answered) >= enough)
-    os.kill(child.pid, signal.SIGKILL)
+    try:
+        await s.until(lambda: len(answered) >= enough)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
     await asyncio.gather(*asking)
     await child.wait()
     door.close()
