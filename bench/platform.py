@@ -145,7 +145,7 @@ def platform(*given: str) -> Iterator[Platform]:
     with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as directory:
         os.chmod(directory, 0o755)
         one = Platform(Path(directory) / "state", port, registry_port)
-        options = [word for each in given for word in ("--set", each)]
+        options = [word for each in ("telemetry.port=0", *given) for word in ("--set", each)]
         try:
             one.command("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), *options)
             yield one

@@ -14,7 +14,6 @@ from sampan.link.reports import FunctionTelemetry, Told
 from sampan.meter import instances
 from sampan.meter.ledger import Batch
 from sampan.meter.prices import BadPrices
-from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId
 from sampan.settings import Telemetry
@@ -24,15 +23,6 @@ from tests.meter.making import FACTS, MS, WEB, database, record, written
 ONE, TWO = InstanceId("c-1"), InstanceId("c-2")
 PATIENCE = 20.0
 TOLD = Told("1", "local", (FunctionTelemetry("web", versions=((WEB, FACTS[WEB]),), provisioned=((WEB, 1),)),), ())
-
-
-class Engine:
-    """Measures the first instance and knows no other."""
-
-    async def stats(self, sandbox: InstanceId) -> Stats:
-        if sandbox != ONE:
-            raise StartFailed(Failure(FailureKind.NO_SUCH_SANDBOX, "gone"))
-        return Stats(cpu_ns=5 * MS, memory=1 << 20, memory_peak=2 << 20)
 
 
 def seen(id_: InstanceId, state: InstanceState) -> Seen:
@@ -59,14 +49,14 @@ async def run_until(metering: Metering, true: object) -> None:
 async def test_what_engine_and_control_tell_is_written_and_answered(
     store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MEASURE", 0.01)
     monkeypatch.setattr(instances, "EVERY", 0.01)
-    metering = Metering(store, Telemetry(), Engine())
+    metering = Metering(store, Telemetry())
     await metering.load()
     metering.told(TOLD)
     metering.watched(seen(TWO, InstanceState.CREATED))
     metering.watched(seen(ONE, InstanceState.READY))
     metering.watched(Synced())
+    metering.measured(ONE, Stats(cpu_ns=5 * MS, memory=1 << 20, memory_peak=2 << 20))
     await metering.ledger.add([Batch("life", 1, [record()])])
 
     async def measured() -> bool:
@@ -92,7 +82,7 @@ async def test_what_versions_are_is_written_once_the_disk_has_room(
     store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "AGAIN", 0.0)
-    metering = Metering(store, Telemetry(), Engine())
+    metering = Metering(store, Telemetry())
     learn, learned = metering.ledger.learn, asyncio.Event()
     refusals = iter([OperationalError("insert", None, OSError("full"))])
 
@@ -113,4 +103,4 @@ async def test_what_versions_are_is_written_once_the_disk_has_room(
 
 async def test_prices_that_cannot_be_read_stop_the_start(store: Database) -> None:
     with pytest.raises(BadPrices):
-        Metering(store, Telemetry(prices="/nowhere"), Engine())
+        Metering(store, Telemetry(prices="/nowhere"))

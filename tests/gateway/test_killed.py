@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 
 from sampan.link.journal import leftovers
 from sampan.link.messages import Hello
+from sampan.wire import signature
 from tests.gateway.conftest import MakeStage
-from tests.gateway.stage import Client
+from tests.gateway.stage import KEY, Client
 from tests.link.memory import in_memory
 
 CLIENTS = 8
@@ -41,6 +43,17 @@ uvloop.run(main())
 """
 
 
+BODY = bytes(100_000)  # is sent at once, not at the end of the loop's turn
+
+
+def signed() -> bytes:
+    """InvokeFunction."""
+    target, nonce = "/2023-03-30/functions/web/invocations", f"nonce-{time.monotonic_ns()}"
+    lines = signature.sign(KEY, "POST", target, {"host": "localhost"}, BODY, time.time(), nonce)
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {target} HTTP/1.1\r\n{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+
+
 @pytest.fixture
 def journals() -> Iterator[Path]:
     with in_memory() as directory:
@@ -62,20 +75,26 @@ async def test_every_call_that_was_answered_before_a_kill_is_recorded(
     s.grant(version.key, function, CLIENTS)
     answered: list[str] = []
 
-    async def ask() -> None:
+    async def ask(event: bool) -> None:
         host, port = door.getsockname()[:2]
         client = Client(*await asyncio.open_connection(host, port))
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                answer = await client.call("GET", "/")
+                if event:
+                    client.send(signed())
+                    answer = await client.answer()
+                else:
+                    answer = await client.call("GET", "/")
                 assert answer.line.endswith("200 OK")
                 answered.append(answer["x-fc-request-id"])
         client.writer.close()
 
-    asking = [asyncio.ensure_future(ask()) for _ in range(CLIENTS)]
+    asking = [asyncio.ensure_future(ask(event=bool(n % 2))) for n in range(CLIENTS)]
     enough = random.Random(turn).randrange(100, 600)
-    await s.until(lambda: len(answered) >= enough)
-    os.kill(child.pid, signal.SIGKILL)
+    try:
+        await s.until(lambda: len(answered) >= enough)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
     await asyncio.gather(*asking)
     await child.wait()
     door.close()

@@ -232,8 +232,10 @@ async def test_a_killed_gateway_loses_no_record_it_had_made(
         sys.executable, "-c", CHILD, str(tmp_path / "reports.sock"), str(journals), stdout=asyncio.subprocess.PIPE
     )
     assert child.stdout is not None
-    await collector.hears(200)
-    os.kill(child.pid, signal.SIGKILL)
+    try:
+        await collector.hears(200)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
     made = [int(line) for line in (await child.stdout.read()).split()]
     await child.wait()
     confirmed = set(collector.numbers())

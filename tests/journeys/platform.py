@@ -49,7 +49,7 @@ class Platform:
         self.state = state
         self.flags: list[str] = []
         ports = {"gateway.port": free_port(), "registry.port": free_port()}
-        given = {"platform.log_level": "debug", "engine.network_pool": 2, **ports, **settings}
+        given = {"platform.log_level": "debug", "engine.network_pool": 2, "telemetry.port": 0, **ports, **settings}
         for name, value in given.items():
             self.flags += ["--set", f"{name}={value}"]
         self.settings: Settings = load(None, {}, {"platform.state": str(state), **given})

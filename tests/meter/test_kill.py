@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -52,12 +52,12 @@ class Collector:
     """Runs until it is killed."""
 
     def __init__(self, url: str, socket: Path) -> None:
-        self._arguments = (url, str(socket))
+        self.url, self._socket = url, socket
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", CHILD, *self._arguments, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", CHILD, self.url, str(self._socket), stdout=asyncio.subprocess.PIPE
         )
 
     async def transactions(self, count: int) -> None:
@@ -68,7 +68,8 @@ class Collector:
             assert await self._process.stdout.readline(), "the collector ended by itself"
 
     async def kill(self) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)
         await self._process.wait()
@@ -76,14 +77,20 @@ class Collector:
             transport.close()
 
 
+@pytest.fixture
+async def collector(tmp_path: Path) -> AsyncIterator[Collector]:
+    one = Collector(database_url(tmp_path), tmp_path / "reports.sock")
+    yield one
+    await one.kill()
+
+
 async def test_after_ten_kills_the_bill_is_the_sum_of_the_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reports, "BATCH", 0.002)  # many small transactions: more places to be killed in
     monkeypatch.setattr(reports, "RETRY", 0.01)
-    url, socket = database_url(tmp_path), tmp_path / "reports.sock"
     chance = random.Random(7)
-    gateway = Reports(socket, "gateway-1", None)
+    gateway = Reports(tmp_path / "reports.sock", "gateway-1", None)
     linking = asyncio.ensure_future(gateway.run())
     made = []
     ending = asyncio.Event()
@@ -102,7 +109,6 @@ async def test_after_ten_kills_the_bill_is_the_sum_of_the_records(
             await asyncio.sleep(0.001)
 
     serving = asyncio.ensure_future(serve())
-    collector = Collector(url, socket)
     async with asyncio.timeout(PATIENCE):
         for _ in range(KILLS):
             await collector.start()
@@ -118,7 +124,7 @@ async def test_after_ten_kills_the_bill_is_the_sum_of_the_records(
     await asyncio.gather(linking, return_exceptions=True)
     await collector.kill()
 
-    store = Database(url)
+    store = Database(collector.url)
     assert gateway.lost == 0
     assert await written(store) == recomputed(made)
     async with store.read() as connection:

@@ -1,10 +1,8 @@
 """The shell around the core, against an engine in memory and in virtual time."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -16,7 +14,6 @@ from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId, VersionKey
 from sampan.scheduler.events import GivenBack, Joined, Planned, Target, Wanted
-from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.loop import Scheduler
 from sampan.scheduler.state import Cluster, Limits
@@ -67,7 +64,6 @@ async def world(engine: FakeEngine | None = None, **limits: int) -> AsyncIterato
             Hooks(engine, session, "1", "local"),
             Failures(),
             lambda gateway, message: told.append(message),
-            History(Path(tempfile.mkdtemp()) / "instances"),
             Cluster(Limits(**{"spares": 0, **limits})),
             account="1",
             region="local",

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import parse_qsl, unquote
 
@@ -18,8 +18,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from sampan.api import describe, domains, functions, instances, limits, logs, tags, triggers, versions
-from sampan.api.call import Call, Instances, LogSource, Platform, Reply, Shifts, Status
+from sampan.api import describe, domains, functions, instances, limits, passing, tags, triggers, versions
+from sampan.api.call import Call, Instances, Passed, Platform, Reply, Shifts, Status, Telemetry
 from sampan.catalog.catalog import Catalog
 from sampan.model.errors import (
     CallerMistake,
@@ -91,9 +91,16 @@ ENDPOINTS: dict[str, Endpoint] = {
 NAME = "{functionName}"
 OWN_ENDPOINTS: dict[tuple[str, ...], Endpoint] = {
     ("functions", NAME): describe.describe,
-    ("functions", NAME, "logs"): logs.logs,
+    ("functions", NAME, "logs"): passing.logs,
     ("status",): describe.status,
     ("images",): describe.images,
+    ("traces",): passing.ask,
+    ("traces", NAME): passing.ask,
+    ("usage",): passing.ask,
+    ("invocations",): passing.ask,
+    ("metrics",): passing.ask,
+    ("history",): passing.ask,
+    ("now",): passing.ask,
 }
 
 log = Log("api")
@@ -103,13 +110,13 @@ def app(
     catalog: Catalog,
     instances: Instances,
     shifts: Shifts,
-    logs: LogSource,
+    collector: Telemetry,
     status: Status,
     settings: Settings,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """The API as an ASGI application. Access keys are the catalog's. clock: Unix seconds."""
-    api = Api(Platform(catalog, instances, shifts, logs, status, settings), clock)
+    api = Api(Platform(catalog, instances, shifts, collector, status, settings), clock)
     return Starlette(routes=[Mount("/", api)], exception_handlers={404: _unroutable})
 
 
@@ -146,7 +153,9 @@ class Api:
         if not hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), digest.encode("latin-1")):
             raise SignatureMismatch
         query = dict(reversed(parse_qsl(raw_query, keep_blank_values=True)))  # the first of a name counts
-        reply = await endpoint(Call(self._platform, request_id, params, query, body))
+        target = _own_target(raw_path, raw_query)
+        accept = request.headers.get("accept", "")
+        reply = await endpoint(Call(self._platform, request_id, params, query, body, target, accept))
         await self._told()
         return reply
 
@@ -182,6 +191,12 @@ def match(method: str, raw_path: str) -> tuple[Endpoint, dict[str, str]]:
     raise PathNotSupported(method, raw_path)
 
 
+def _own_target(raw_path: str, raw_query: str) -> str:
+    """Path and query behind our own prefix."""
+    path = raw_path.removeprefix(OWN[:-1])
+    return f"{path}?{raw_query}" if raw_query else path
+
+
 async def _body(request: Request) -> bytes:
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > MAX_BODY:
@@ -203,8 +218,8 @@ def _response(reply: Reply, request_id: str) -> Response:
     match reply:
         case None:
             return Response(status_code=204, headers=headers)
-        case AsyncIterator():
-            return StreamingResponse(reply, media_type="application/x-ndjson", headers=headers)
+        case Passed(status, more, pieces):
+            return StreamingResponse(pieces, status, headers | more)
         case _:
             return Response(shapes.write(reply), media_type="application/json", headers=headers)
 

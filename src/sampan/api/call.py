@@ -10,11 +10,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from sampan.catalog.catalog import Catalog
-from sampan.engine.engine import LogChunk, Stream
 from sampan.model.errors import InvalidArgument
 from sampan.model.image import Image, PullProgress
 from sampan.model.instance import InstanceView
-from sampan.model.names import LATEST, InstanceId, VersionKey
+from sampan.model.names import LATEST, VersionKey
 from sampan.settings import Settings
 from sampan.wire.shapes import read
 
@@ -42,14 +41,20 @@ class Shifts(Protocol):
         """How far the image of a pending revision has come."""
 
 
-class LogSource(Protocol):
-    """What instances print."""
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """An answer of the collector's, as it comes."""
 
-    def instances(self, function: str) -> Sequence[tuple[InstanceId, VersionKey]]:
-        """Instances of a function whose output can still be read, ended ones too, oldest first."""
+    status: int
+    headers: dict[str, str]
+    body: AsyncIterator[bytes]
 
-    async def read(self, instance: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:
-        """As `engine.Engine.logs`. Raises: StartFailed when nothing is known of the instance any more."""
+
+class Telemetry(Protocol):
+    """What knows of traces, logs, numbers and use."""
+
+    async def ask(self, target: str, accept: str) -> Passed:
+        """target: path and query.  accept: media types.  Raises: CollectorAway."""
 
 
 class Status(Protocol):
@@ -69,7 +74,7 @@ class Platform:
     catalog: Catalog
     instances: Instances
     shifts: Shifts
-    logs: LogSource
+    collector: Telemetry
     status: Status
     settings: Settings
 
@@ -87,6 +92,8 @@ class Call:
     params: dict[str, str]  # of the path
     query: dict[str, str]
     body: bytes
+    target: str = ""  # path and query behind our own prefix, as they came
+    accept: str = ""
 
     @property
     def catalog(self) -> Catalog:
@@ -145,9 +152,8 @@ class Call:
         return tuple(rest[:limit]), token(key(rest[limit - 1])) if len(rest) > limit else None
 
 
-Lines = AsyncIterator[bytes]
-Reply = msgspec.Struct | None | Lines
-"""A shape is answered as JSON, None with 204, lines as a stream of JSON, a line each."""
+Reply = msgspec.Struct | None | Passed
+"""A shape is answered as JSON, None with 204."""
 
 
 def token(last: str) -> str | None:

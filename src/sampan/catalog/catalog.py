@@ -119,6 +119,16 @@ class Catalog:
         account, region = self.defaults.account, self.defaults.region
         return Routes(account, region, functions, await self.access.all(), await self.domains.served())
 
+    async def tracing(self) -> dict[str, tuple[str, dict[str, str]]]:
+        """Function → the type and the parameters of its tracingConfig, of those that have one."""
+        found = {}
+        for function in await self.functions.all():
+            revision = function.revisions.get(function.current if function.current is not None else -1)
+            config = revision.configuration.tracing if revision is not None else None
+            if config is not None and config.type:
+                found[function.name] = config.type, config.params or {}
+        return found
+
     async def ensure_key(self, account: str) -> tuple[AccessKey, bool]:
         """The first access key of an account, and whether it was made just now."""
         return await self.access.ensure(account)

@@ -40,11 +40,16 @@ class Instances:
         self._engine, self._numbers, self._watched, self._measured = engine, numbers, watched, measured
         self._at: dict[str, Sender] = {}
         self._addresses: dict[InstanceId, str] = {}
+        self._versions: dict[InstanceId, VersionKey] = {}
         self._awake: set[InstanceId] = set()
 
     def who(self, address: str) -> Sender | None:
         """Whose an address is."""
         return self._at.get(address)
+
+    def version(self, id_: InstanceId) -> VersionKey | None:
+        """Of an instance that is there, or was a moment ago."""
+        return self._versions.get(id_)
 
     async def run(self) -> None:
         """For ever."""
@@ -63,8 +68,9 @@ class Instances:
 
     def _hear(self, event: SandboxEvent) -> None:
         match event:
-            case Seen(sandbox) if version := sandbox.labels.get("version", ""):
-                function, published, _ = split_version_key(VersionKey(version))
+            case Seen(sandbox) if key := VersionKey(sandbox.labels.get("version", "")):
+                function, published, _ = split_version_key(key)
+                self._versions[sandbox.id] = key
                 self._at[sandbox.host] = Sender(function, published, sandbox.id)
                 self._addresses[sandbox.id] = sandbox.host
                 self._numbers.instance(sandbox.id, function, published, sandbox.state)
@@ -77,6 +83,7 @@ class Instances:
         self._watched(event)
 
     def _forget(self, address: str, id_: InstanceId) -> None:
+        self._versions.pop(id_, None)
         if (sender := self._at.get(address)) is not None and sender.instance == id_:
             del self._at[address]
 

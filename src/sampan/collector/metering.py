@@ -1,15 +1,14 @@
 """The meter in this process: who tells it what, what it writes when, and who may ask.
 
-metering = Metering(database, settings.telemetry, engine)
+metering = Metering(database, settings.telemetry)
 await metering.load()
-...                     # `Reports(metering.ledger, …)`; every event of engine.watch to `watched`; control's
-await metering.run()    # word to `told`; `metering.routes()` into the app
+...                     # `Reports(metering.ledger, …)`; every event of engine.watch to `watched`; control's word
+await metering.run()    # to `told`; measurements to `measured`; `metering.routes()` into the app
 """
 
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
 from starlette.routing import Route
 
@@ -18,40 +17,30 @@ from sampan.collector.meter_api import routes
 from sampan.engine.engine import Gone, SandboxEvent, Seen, Stats, Synced
 from sampan.link.reports import Told
 from sampan.meter.instances import Instances
-from sampan.meter.ledger import Ledger
+from sampan.meter.ledger import Beside, Ledger
 from sampan.meter.prices import load
 from sampan.meter.retention import Retention
 from sampan.meter.statements import Statements
-from sampan.model.errors import StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.invocation import VersionFacts
 from sampan.model.names import InstanceId, VersionKey
 from sampan.store.database import Database
 from sampan.telemetry.logs import Log
 
-MEASURE = 10.0  # seconds between two measurements of an instance
 AGAIN = 1.0  # seconds until what could not be written is tried again
 
 log = Log("meter")
 
 
-class Measures(Protocol):
-    """What an engine can be asked of a sandbox."""
-
-    async def stats(self, sandbox: InstanceId) -> Stats: ...
-
-
 class Metering:
     """All of it."""
 
-    def __init__(self, database: Database, given: settings.Telemetry, engine: Measures) -> None:
-        """Raises: BadPrices."""
-        self.ledger = Ledger(database)
+    def __init__(self, database: Database, given: settings.Telemetry, beside: Beside | None = None) -> None:
+        """beside: as `meter.ledger.Ledger` has it.  Raises: BadPrices."""
+        self.ledger = Ledger(database, beside)
         self.statements = Statements(database, load(given.prices))
         self._instances = Instances(self.ledger)
         self._retention = Retention(database, given.usage_keep, given.usage_records)
-        self._engine = engine
-        self._awake: set[InstanceId] = set()
         self._facts: dict[VersionKey, VersionFacts] = {}  # told, to be written
         self._some = asyncio.Event()
 
@@ -67,12 +56,14 @@ class Metering:
                 version = VersionKey(sandbox.labels.get("version", ""))
                 if version:
                     self._instances.instance_seen(sandbox.id, version, frozen)
-                    (self._awake.discard if frozen else self._awake.add)(sandbox.id)
             case Gone(id_):
                 self._instances.instance_gone(id_)
-                self._awake.discard(id_)
             case Synced():
                 self._instances.synced()
+
+    def measured(self, instance: InstanceId, stats: Stats) -> None:
+        """What an instance has used up to now."""
+        self._instances.observe(instance, stats.cpu_ns, stats.memory_peak)
 
     def told(self, told: Told) -> None:
         """What functions there are, and how many instances of each version are kept."""
@@ -89,7 +80,6 @@ class Metering:
             group.create_task(self._instances.run())
             group.create_task(self._retention.run())
             group.create_task(self._learn())
-            group.create_task(self._measure())
 
     async def close(self) -> None:
         await self._instances.close()
@@ -106,14 +96,3 @@ class Metering:
                 self._facts = facts | self._facts
                 await asyncio.sleep(AGAIN)
                 self._some.set()
-
-    async def _measure(self) -> None:
-        """Frozen instances use nothing."""
-        while True:
-            await asyncio.sleep(MEASURE)
-            for instance in list(self._awake):
-                try:
-                    stats = await self._engine.stats(instance)
-                except (StartFailed, ConnectionError):
-                    continue  # it ended meanwhile, or the engine is away
-                self._instances.observe(instance, stats.cpu_ns, stats.memory_peak)

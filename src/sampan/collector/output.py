@@ -21,6 +21,7 @@ from sampan.model.errors import StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.invocation import VersionFacts
 from sampan.model.names import InstanceId, VersionKey
+from sampan.output.lines import Line
 from sampan.output.store import OutputStore, Place, function_of
 from sampan.output.upkeep import Upkeep
 from sampan.telemetry.logs import Log
@@ -74,6 +75,10 @@ class OutputCollector:
         if instance and instance not in self._readings and instance not in self._settled:
             self._asked[instance] = version
             self._ask.set()
+
+    def report(self, function: str, lines: list[Line]) -> bool:
+        """Lines that a program sent instead of printing them; False: there is no room for them now."""
+        return self._writer.report(function, lines)
 
     # what there is to read
 

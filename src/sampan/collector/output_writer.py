@@ -41,6 +41,18 @@ class Writer:
         """The instance is new."""
         self._put(function, reading, None, [], 0, 0)
 
+    def report(self, function: str, lines: list[Line]) -> bool:
+        """Lines that were not read but sent; False: there is no room for them now."""
+        if not self._has_room(function):
+            return False
+        size = sum(len(line.text) for line in lines)
+        batch = self._pending.setdefault(function, Batch(function))
+        batch.lines += lines
+        batch.size += size
+        self._size += size
+        self._any.set()
+        return True
+
     async def room(self, function: str) -> None:
         """Returns when more of the function's lines may be added."""
         async with self._room:

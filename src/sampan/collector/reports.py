@@ -6,6 +6,7 @@ that is not confirmed, which bounds the queue. What killed gateways left in thei
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,15 +17,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sampan.link.channel import Channel, serve
 from sampan.link.journal import Left, leftovers
-from sampan.link.reports import Down, Gauges, Hello, Kept, Records, Told, Up
+from sampan.link.reports import Down, Gauges, Hello, Kept, Records, Started, Told, Up
 from sampan.meter.ledger import Batch
+from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
-from sampan.model.names import VersionKey
+from sampan.model.names import InstanceId, VersionKey
 from sampan.telemetry.logs import Log
 
 AGAIN = 1.0  # seconds until a transaction that failed is tried again
 LOOK = 2.0  # seconds between two looks for journals of killed gateways
 GROUP = 50_000  # records in one transaction, about
+STARTUPS = 2_000  # instances whose start is remembered for records to come
 
 log = Log("reports")
 
@@ -68,6 +71,7 @@ class Reports:
         self._connections: set[Connection] = set()
         self._waiting: list[_Waiting] = []
         self._some = asyncio.Event()
+        self._startups: OrderedDict[InstanceId, tuple[Stage, ...]] = OrderedDict()
         self._listener: asyncio.AbstractServer | None = None
 
     async def listen(self, path: Path) -> None:
@@ -103,13 +107,23 @@ class Reports:
             return
         match message:
             case Records(seq, records, versions):
+                records = tuple([self._completed(record) if record.cold else record for record in records])
                 self._put(Batch(hello.life, seq, records, versions), lambda upto: connection.send(Kept(upto)))
+            case Started(instance, startup):
+                self._startups[instance] = startup
+                if len(self._startups) > STARTUPS:
+                    self._startups.popitem(last=False)
             case Gauges():
                 self._hears.gauged(hello.name, message)
             case Told():
                 self._hears.told(message)
             case _:
                 assert_never(message)
+
+    def _completed(self, record: InvocationRecord) -> InvocationRecord:
+        """With the stages of its instance's start, which may be told beside it."""
+        startup = () if record.startup else self._startups.get(InstanceId(record.instance), ())
+        return msgspec.structs.replace(record, startup=startup) if startup else record
 
     def _left(self, connection: Connection) -> None:
         self._connections.discard(connection)

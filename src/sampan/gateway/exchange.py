@@ -8,7 +8,7 @@ finished; one that was begun and cannot be finished is cut, never ended as if it
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Protocol
@@ -194,6 +194,7 @@ class Exchange:
     __slots__ = (
         "_pieces",
         "added",
+        "answered",
         "asynchronous",
         "authorization",
         "begun",
@@ -225,6 +226,7 @@ class Exchange:
         "passed",
         "proto_told",
         "received",
+        "recorded",
         "refusal",
         "request",
         "running",
@@ -285,6 +287,8 @@ class Exchange:
         self.finished = False
         self.framing: Framing = _EMPTY
         self.added = b""  # header lines that the answer gets, whatever it is
+        self.answered: Callable[[bool], None] | None = None  # before the end is sent; whether the function failed
+        self.recorded = False
         self._pieces: list[bytes] = []
 
     # ── the request ──
@@ -322,6 +326,8 @@ class Exchange:
         self.begin(status, lines, len(body))
         if body:
             self.send(body)
+        if self.answered is not None:
+            self.answered(False)
         self.finish()
 
     def begin(self, status: int, lines: bytes, length: int | None) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from sampan.gateway import cors, events, replies
@@ -132,6 +133,7 @@ class Invoke:
                 slot = slot or await self._wait(exchange, served, session)
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
+                    exchange.answered = partial(self._answered, exchange, target, served, instance, cold)
                     try:
                         call = await self._in_function(
                             exchange, served, instance,
@@ -144,7 +146,7 @@ class Invoke:
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome = _failed(exchange, error)
+            outcome, exchange.answered = _failed(exchange, error), None
             replies.refuse(exchange, error)
         except asyncio.CancelledError:
             outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
@@ -222,14 +224,14 @@ class Invoke:
                 exchange.leased, cold = time.time_ns(), cold or slot.cold
                 with slot as instance:
                     try:
-                        outcome = await self._run_event(exchange, served, instance, body)
+                        outcome = await self._run_event(exchange, target, served, instance, body, cold)
                     except Unreachable as error:
                         self._leases.lose(instance, str(error))
                         continue
                 return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome = _failed(exchange, error)
+            outcome, exchange.answered = _failed(exchange, error), None
             if exchange.begun or not events.fail(exchange, served.version, instance, error):
                 replies.refuse(exchange, error)
         except asyncio.CancelledError:
@@ -240,7 +242,9 @@ class Invoke:
                 counted.end()
             self._record(exchange, target, served, instance, outcome, cold)
 
-    async def _run_event(self, exchange: Exchange, served: Served, instance: Instance, body: bytes) -> Outcome:
+    async def _run_event(
+        self, exchange: Exchange, target: EventTarget, served: Served, instance: Instance, body: bytes, cold: bool
+    ) -> Outcome:
         wanted = (exchange.header(b"x-fc-log-type") or b"").lower() == b"tail" and served.version.concurrency == 1
         before = await self._control.tail(instance.grant.instance, None) if wanted else None
         call = await self._in_function(
@@ -250,8 +254,10 @@ class Invoke:
         if before is not None:
             tail = await self._control.tail(instance.grant.instance, before.position)
             logged = events.log_line(exchange, served.version, tail) if tail is not None else b""
+        outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+        exchange.answered = lambda _: self._record(exchange, target, served, instance, outcome, cold)
         events.succeed(exchange, served.version, instance, b"".join(call.pieces), call.failed, logged)
-        return Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+        return outcome
 
     async def _signed_body(self, exchange: Exchange) -> bytes:
         """The event, once its sender is known. Raises: as `signature.verify`; EntityTooLarge."""
@@ -328,6 +334,13 @@ class Invoke:
         if exchange.asynchronous:
             raise NotSupported("InvokeFunction with x-fc-invocation-type Async")
 
+    def _answered(
+        self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, cold: bool, failed: bool
+    ) -> None:
+        """The end of an answer is about to be sent: it is written down first, lest a kill come between."""
+        outcome = Outcome.FUNCTION_ERROR if failed else Outcome.OK
+        self._record(exchange, target, served, instance, outcome, cold)
+
     def _record(
         self,
         exchange: Exchange,
@@ -337,8 +350,13 @@ class Invoke:
         outcome: Outcome,
         cold: bool,
     ) -> None:
+        """Once, whoever comes first."""
+        exchange.answered = None
+        if exchange.recorded:
+            return
+        exchange.recorded = True
         called = type(target) is HttpTarget
-        if cold and instance is not None:  # only now: of one that was granted while it started it comes later
+        if cold and instance is not None:
             exchange.startup = instance.startup
         ended = time.time_ns()
         self._reports.record(

@@ -69,6 +69,7 @@ class Leases:
         self._delays: dict[VersionKey, float] = {}
         self._to_say: set[VersionKey] = set()
         self._unsaid: list[Lost | GiveBack] = []  # while control was away
+        self.on_opened: Callable[[Opened], None] = lambda opened: None
         self.on_vanished: Callable[[InstanceId], None] = lambda instance: None
 
     # ── for exchanges ──
@@ -214,6 +215,7 @@ class Leases:
     def opened(self, opened: Opened) -> None:
         if (instance := self._instances.get(opened.instance)) is not None:
             instance.startup = opened.startup
+            self.on_opened(opened)
 
     def _ready(self, instance: Instance) -> None:
         """What was granted can be used."""

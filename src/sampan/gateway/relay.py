@@ -144,6 +144,8 @@ class Relay(Underway):
 
     def on_end(self) -> None:
         if not self.done.done():
+            if self.exchange.answered is not None:
+                self.exchange.answered(self.failed)
             self.exchange.finish()
             self.done.set_result(None)
 

@@ -15,9 +15,10 @@ import msgspec
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
-from sampan.link.reports import Down, Gauges, Hello, Up
+from sampan.link.reports import Down, Gauges, Hello, Started, Up, facts_of
+from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
-from sampan.model.names import VersionKey
+from sampan.model.names import InstanceId, VersionKey
 from sampan.telemetry.logs import Log
 
 RETRY = 0.1  # seconds between attempts to reach the collector
@@ -77,6 +78,11 @@ class Reports:
         self._versions[version.key] = version
         if self._batch is None:
             self._batch = asyncio.get_running_loop().call_later(BATCH, self._send)
+
+    def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
+        """How an instance started whose first records may not tell."""
+        if self._link.open:
+            self._link.send(Started(instance, startup))
 
     async def run(self) -> None:
         """Keep the link up, for ever."""
@@ -178,18 +184,6 @@ class _Link:
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
-
-
-def facts_of(version: ServedVersion) -> VersionFacts:
-    return VersionFacts(
-        version.function,
-        version.version,
-        version.memory_mb,
-        version.cpu,
-        version.disk_mb,
-        version.concurrency,
-        version.timeout,
-    )
 
 
 def _journal(directory: Path | None, name: str) -> Journal:

@@ -90,6 +90,7 @@ class Gateway:
             self.leases, self.control.send, lambda: self.control.connected, limits.queue_length
         )
         self.reports = Reports(reports_socket, name, journals)
+        self.leases.on_opened = lambda opened: self.reports.started(opened.instance, opened.startup)
         self.reports.gauges = lambda: Gauges(self.leases.gauges(), len(self._connections))
         forward = Forward(Upstream(str(api_socket), API_HEADERS), Clock(), limits.idle_timeout, limits.max_event)
         invoke = Invoke(

@@ -1,6 +1,6 @@
 """What the collector is told by gateways and by control.
 
-    gateway, control → collector   Hello · Records · Gauges · Told
+    gateway, control → collector   Hello · Records · Started · Gauges · Told
     collector → gateway            Kept
 
 Nothing counted is lost: a gateway keeps what it has reported until the collector says `Kept`, and reports it once
@@ -10,9 +10,11 @@ batches they come in the collector knows which it has; a gap in the numbers is w
 
 import msgspec
 
+from sampan.link.messages import ServedVersion
 from sampan.model.access import AccessKey
+from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
-from sampan.model.names import VersionKey
+from sampan.model.names import InstanceId, VersionKey
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
@@ -52,6 +54,14 @@ class Gauges(_Message, frozen=True):
     connections: int = 0  # of clients
 
 
+class Started(_Message, frozen=True):
+    """How an instance came to be ready, where its first requests had been granted before: of their records it
+    is missing."""
+
+    instance: InstanceId
+    startup: tuple[Stage, ...]
+
+
 class FunctionTelemetry(msgspec.Struct, frozen=True):
     """How a function's telemetry is to be treated."""
 
@@ -71,7 +81,7 @@ class Told(_Message, frozen=True):
     keys: tuple[AccessKey, ...]
 
 
-Up = Hello | Records | Gauges | Told
+Up = Hello | Records | Started | Gauges | Told
 
 
 class Kept(_Message, frozen=True):
@@ -81,3 +91,15 @@ class Kept(_Message, frozen=True):
 
 
 Down = Kept
+
+
+def facts_of(version: ServedVersion) -> VersionFacts:
+    return VersionFacts(
+        version.function,
+        version.version,
+        version.memory_mb,
+        version.cpu,
+        version.disk_mb,
+        version.concurrency,
+        version.timeout,
+    )

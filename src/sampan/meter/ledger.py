@@ -5,7 +5,7 @@ confirmed. So there is no moment at which a record is in without being summed, a
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,11 +33,15 @@ class Batch(msgspec.Struct, frozen=True):
     versions: Mapping[VersionKey, VersionFacts] = {}
 
 
+Beside = Callable[[AsyncConnection, Sequence[InvocationRecord], dict[VersionKey, VersionFacts]], Awaitable[None]]
+
+
 class Ledger:
     """Over a database with the schema "telemetry"."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, beside: Beside | None = None) -> None:
+        """beside: writes what else is to be kept of new records, all of it in the same transaction or none."""
+        self._database, self._beside = database, beside
         self._known: set[VersionKey] = set()
 
     async def add(self, batches: Iterable[Batch]) -> list[tuple[InvocationRecord, ...]]:
@@ -59,6 +63,9 @@ class Ledger:
                     sums.count(record)
                 await _time(connection, records, sums)
                 await add_sums(connection, sums)
+                if self._beside is not None:
+                    versions = {key: facts for batch in batches for key, facts in batch.versions.items()}
+                    await self._beside(connection, records, versions)
             await _confirm(connection, progress, kept)
         self._remember(learned)
         return fresh

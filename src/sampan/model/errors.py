@@ -132,6 +132,13 @@ class DomainRouteNotFound(NotFound):
         super().__init__(f"no route found in domain '{domain}' for path '{path}'")
 
 
+class CollectorAway(SampanError):
+    """Telemetry's own process does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("the collector, which keeps telemetry, does not answer; try again in a moment")
+
+
 class TraceNotFound(NotFound):
     def __init__(self, id: str) -> None:
         super().__init__(f"no trace has the id '{id}', and none served a request of that id")

@@ -52,3 +52,4 @@ class Version(Guarded, msgspec.Struct, frozen=True):
     keepalive: float = 300.0  # seconds an idle instance is kept
     internet: bool = True
     affinity: Affinity | None = None  # sessions keep to their instances
+    sampling: float | None = None  # share of new traces that is kept; None: as the settings say

@@ -7,7 +7,8 @@ import msgspec
 from sampan.model.names import VersionKey
 from sampan.output.levels import Level
 
-STREAMS = ("stdout", "stderr")
+OTLP = "otlp"  # records that the program sent
+STREAMS = ("stdout", "stderr", OTLP)  # a block holds their numbers
 MAX_LINE = 64 << 10  # bytes; a longer one is told in pieces
 
 

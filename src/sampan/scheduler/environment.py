@@ -15,9 +15,12 @@ def argv(version: Version) -> tuple[str, ...]:
     return image.entrypoint + (version.command or image.command)
 
 
-def environment(version: Version, instance: InstanceId, account: str, region: str) -> dict[str, str]:
-    """The image's variables, then the user's, then the platform's.
+def environment(
+    version: Version, instance: InstanceId, account: str, region: str, report_to: str = ""
+) -> dict[str, str]:
+    """The image's variables, then the user's, then the platform's; where to report only where they say nothing.
 
+    report_to: address at which telemetry is taken in; "": nowhere.
     Source: container-contract.md A5 (`FC_*`) and B1 (`PORT`, `K_*`): one image serves both contracts.
     """
     variables = {"PATH": DEFAULT_PATH}
@@ -42,10 +45,34 @@ def environment(version: Version, instance: InstanceId, account: str, region: st
         K_CONFIGURATION=version.function,
         K_REVISION=f"{version.function}-{published or 'latest'}",
     )
-    return variables
+    return (_reporting(version, instance, report_to) if report_to else {}) | variables
 
 
-def sandbox(version: Version, instance: InstanceId, account: str, region: str) -> SandboxSpec:
+def _reporting(version: Version, instance: InstanceId, host: str) -> dict[str, str]:
+    """What clients of Jaeger, OpenTelemetry and Zipkin look for. Source: tracing-contract.md §6.4.
+
+    Of Jaeger the agent alone: clients told both ways use the other, which not all of them have. The batches of
+    OpenTelemetry leave every half second, not every five: an idle instance is frozen after one.
+    """
+    return {
+        "JAEGER_AGENT_HOST": host,
+        "JAEGER_AGENT_PORT": "6831",
+        "JAEGER_SAMPLER_TYPE": "const",
+        "JAEGER_SAMPLER_PARAM": "1",
+        "JAEGER_SERVICE_NAME": version.function,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{host}:4318",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_ZIPKIN_ENDPOINT": f"http://{host}:9411/api/v2/spans",
+        "OTEL_SERVICE_NAME": version.function,
+        "OTEL_RESOURCE_ATTRIBUTES": ",".join(
+            (f"faas.name={version.function}", f"faas.version={version.version}", f"faas.instance={instance}")
+        ),
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+        "OTEL_BLRP_SCHEDULE_DELAY": "500",
+    }
+
+
+def sandbox(version: Version, instance: InstanceId, account: str, region: str, report_to: str = "") -> SandboxSpec:
     """The sandbox that an instance of this version is."""
     image = version.image.config
     return SandboxSpec(
@@ -53,7 +80,7 @@ def sandbox(version: Version, instance: InstanceId, account: str, region: str) -
         image=version.image,
         argv=argv(version),
         port=version.port,
-        env=environment(version, instance, account, region),
+        env=environment(version, instance, account, region, report_to),
         cwd=image.working_directory or "/",
         user=image.user,
         hostname=instance,

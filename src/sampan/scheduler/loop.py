@@ -52,7 +52,6 @@ from sampan.scheduler.events import (
     Warmed,
 )
 from sampan.scheduler.health import Health
-from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.starting import Starting
 from sampan.scheduler.state import Cluster, Fleet, Instance, Phase
@@ -82,23 +81,23 @@ class Scheduler:
         hooks: Hooks,
         failures: Failures,
         tell: Callable[[str, Down], None],
-        history: History,
         cluster: Cluster,
         account: str,
         region: str,
         start_timeout: float,
         grace: float,
         clock: Callable[[], float] = time.monotonic,
+        report_to: str = "",
     ) -> None:
+        """report_to: address at which instances report their telemetry; "": nowhere."""
         self.cluster = cluster
         self._clock = clock
         self._engine = engine
         self._hooks = hooks
         self._failures = failures
         self._tell = tell
-        self._history = history
         self._grace = grace
-        self._starting = Starting(engine, hooks, history, account, region, start_timeout)
+        self._starting = Starting(engine, hooks, account, region, start_timeout, report_to)
         self._health = Health(cluster, hooks, self.post, self._spawn)
         self._group: asyncio.TaskGroup | None = None
         self._working: dict[InstanceId, asyncio.Task[None]] = {}  # creations and starts under way
@@ -184,10 +183,6 @@ class Scheduler:
         """Instances of a function that gateways hold right now, or would use next."""
         fleets = (f for f in self.cluster.fleets.values() if f.version.function == function)
         return sum(fleet.ready for fleet in fleets)
-
-    def histories(self, function: str) -> list[tuple[InstanceId, VersionKey]]:
-        """Instances of a function whose program was started, ended ones too, oldest first."""
-        return self._history.of(function)
 
     def version(self, key: VersionKey) -> Version | None:
         fleet = self.cluster.fleets.get(key)

@@ -11,7 +11,6 @@ from sampan.model.instance import Stage
 from sampan.model.names import InstanceId
 from sampan.model.version import Version
 from sampan.scheduler import environment
-from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 
 LAST_LINES = 4096  # bytes of a program's output that are told with a failure
@@ -21,15 +20,22 @@ class Starting:
     """Makes instances ready. What fails leaves no sandbox behind."""
 
     def __init__(
-        self, engine: Engine, hooks: Hooks, history: History, account: str, region: str, timeout: float
+        self,
+        engine: Engine,
+        hooks: Hooks,
+        account: str,
+        region: str,
+        timeout: float,
+        report_to: str = "",
     ) -> None:
-        """timeout: seconds in which a program must listen."""
-        self._engine, self._hooks, self._history = engine, hooks, history
+        """timeout: seconds in which a program must listen.  report_to: where programs report their telemetry."""
+        self._engine, self._hooks = engine, hooks
         self._account, self._region, self._timeout = account, region, timeout
+        self._report_to = report_to
 
     async def create(self, id_: InstanceId, version: Version) -> Sandbox:
         """Make the sandbox; an image that was collected meanwhile is pulled again. Raises: StartFailed."""
-        spec = environment.sandbox(version, id_, self._account, self._region)
+        spec = environment.sandbox(version, id_, self._account, self._region, self._report_to)
         try:
             return await self._engine.create(spec)
         except StartFailed as error:
@@ -48,7 +54,6 @@ class Starting:
         created: its sandbox has been made, by `create`.
         """
         stages = () if created else (await self.create(id_, version)).stages
-        self._history.note(id_, version.key)  # now that there is a log
         try:
             sandbox = await self._engine.start(id_, self._timeout)
         except StartFailed as error:

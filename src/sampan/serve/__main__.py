@@ -8,7 +8,7 @@ import msgspec
 
 from sampan.settings import Settings
 
-ROLES = ("supervisor", "control", "sandboxd", "gateway")
+ROLES = ("supervisor", "control", "collector", "sandboxd", "gateway")
 
 
 def main() -> None:

@@ -3,28 +3,26 @@
 import asyncio
 import os
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import aclosing, suppress
 
 import aiohttp
-import uvicorn
-from starlette.applications import Starlette
 
 from sampan.api.app import app
+from sampan.api.passing import Collector
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
+from sampan.engine.node.network import door_address
 from sampan.engine.remote import RemoteEngine
-from sampan.scheduler.history import History
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.loop import Scheduler
 from sampan.scheduler.rollout import Rollouts
 from sampan.scheduler.server import Gateways
 from sampan.scheduler.state import Cluster, Limits
-from sampan.serve import role
+from sampan.serve import http, role
 from sampan.serve.health import Health, probes
 from sampan.serve.layout import Layout
 from sampan.serve.operations import Operations
+from sampan.serve.telling import Telling
 from sampan.settings import Settings
 from sampan.store.database import Database, sqlite_url
 
@@ -32,13 +30,10 @@ SLACK = 0.5  # seconds more than its delay that an idle lease may take to be giv
 GATEWAY_PATIENCE = 3.0  # seconds the gateways are given to say what they hold, after a restart of control
 
 LATE = (
+    *http.LATE,
     "aiosqlite",  # by SQLAlchemy, when an engine is made
-    "anyio.*",  # by its own names, each when it is first used; starlette streams with it
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlite3",
-    "starlette.*",
-    "uvicorn.lifespan.off",  # by uvicorn, when its configuration is loaded
-    "uvicorn.protocols.http.httptools_impl",
 )
 
 
@@ -100,12 +95,12 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             hooks,
             catalog,
             gateways.tell,
-            History(layout.history),
             Cluster(limits(settings)),
             platform.account,
             platform.region,
             settings.scheduler.start_timeout,
             settings.scheduler.drain_grace,
+            report_to=door_address(platform.realm) if settings.telemetry.intake else "",
         )
         rollouts = Rollouts(
             catalog,
@@ -116,39 +111,17 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             gateways.domain_changed,
         )
         health = Health(probes(settings, engine, database), gateways.health)
-        operations = Operations(engine, scheduler, health)
-        api = app(catalog, scheduler, rollouts, operations, operations, settings)
+        collector = Collector(layout.collector_socket)
+        telling = Telling(layout.reports_socket, catalog, catalog.changes.subscribe())
+        api = app(catalog, scheduler, rollouts, collector, Operations(engine, scheduler, health), settings)
         await rollouts.load()
-        async with asyncio.TaskGroup() as group:
+        async with aclosing(collector), asyncio.TaskGroup() as group:
             group.create_task(scheduler.run())
             await asyncio.sleep(0)  # the scheduler's own group must be open before the first event
             await gateways.listen(layout.link_socket, scheduler)
-            group.create_task(_serve_api(api, layout.api_socket))
+            group.create_task(http.serve_http(api, layout.api_socket))
+            group.create_task(telling.run())
             group.create_task(rollouts.run())
             group.create_task(health.run())
             role.ready()
             await scheduler.settle(settings.gateway.processes, GATEWAY_PATIENCE)
-
-
-class _ApiServer(uvicorn.Server):
-    """uvicorn, but the process's signals stay the role's."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-async def _serve_api(api: Starlette, path: Path) -> None:
-    path.unlink(missing_ok=True)
-    config = uvicorn.Config(
-        api,
-        uds=str(path),
-        log_config=None,
-        lifespan="off",
-        access_log=False,
-        loop="none",
-        http="httptools",
-        ws="none",
-        server_header=False,
-    )
-    await _ApiServer(config).serve()

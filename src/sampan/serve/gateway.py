@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sampan.engine.node.network import door_address
 from sampan.gateway import tally
 from sampan.gateway.server import Gateway
 from sampan.gateway.tracing import Tracing
@@ -42,7 +43,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tallies=tallies,
             tls_listeners=tls_listeners,
             certificates=certificates,
-            tracing=Tracing(settings.telemetry.sampling, on=settings.telemetry.tracing),
+            tracing=_tracing(settings),
             reports_socket=layout.reports_socket,
             journals=layout.journals,
         )
@@ -66,3 +67,9 @@ def _certificates(settings: Settings, layout: Layout) -> "Certificates":
 
     given = settings.gateway.certificates
     return Certificates(Path(given) if given else None, layout.certificate)
+
+
+def _tracing(settings: Settings) -> Tracing:
+    given, door = settings.telemetry, door_address(settings.platform.realm)
+    endpoint = f"http://{door}:14268/api/traces" if given.intake else ""
+    return Tracing(given.sampling, endpoint, on=given.tracing)

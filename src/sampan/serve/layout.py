@@ -8,6 +8,7 @@ from pathlib import Path
 from sampan.settings import Settings
 
 SHARED_MEMORY = Path("/dev/shm")
+QUERY = "query:"  # in the collector's arguments, before the descriptor of the query port
 TLS = "tls:"  # in a gateway's arguments, before the descriptors of sockets that are for TLS
 
 
@@ -21,7 +22,6 @@ class Layout:
         self.lock = self.state / "lock"
         self.credentials = self.state / "credentials.toml"
         self.database = self.state / "control" / "sampan.db"
-        self.history = self.state / "control" / "instances"
         self.telemetry_database = self.state / "collector" / "telemetry.db"
         self.containerd_root = self.state / "containerd"
         self.registry_root = self.state / "registry"

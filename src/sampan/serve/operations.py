@@ -1,30 +1,19 @@
-"""What the API asks of the rooms beside it: instances' logs, the images, how every part is."""
+"""What the API asks of the rooms beside it: the images, how every part is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from sampan.engine.engine import Engine, LogChunk, Stream
+from sampan.engine.engine import Engine
 from sampan.model.health import condition
 from sampan.model.image import Image
-from sampan.model.names import InstanceId, VersionKey
 from sampan.scheduler.loop import Scheduler
 from sampan.serve.health import Health
 
 
 class Operations:
-    """`LogSource` and `Status` for the API."""
+    """`Status` for the API."""
 
     def __init__(self, engine: Engine, scheduler: Scheduler, health: Health) -> None:
         self._engine, self._scheduler, self._health = engine, scheduler, health
-
-    # LogSource
-
-    def instances(self, function: str) -> Sequence[tuple[InstanceId, VersionKey]]:
-        return self._scheduler.histories(function)
-
-    async def read(self, instance: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:
-        return await self._engine.logs(instance, stream, position, limit)
-
-    # Status
 
     async def images(self) -> list[Image]:
         return await self._engine.images.list()

@@ -3,9 +3,11 @@
 import asyncio
 import signal
 
+from sampan.collector.intake.sockets import Ports
 from sampan.engine import remote
 from sampan.engine.node.containerd import Containerd
 from sampan.engine.node.images import NodeImages
+from sampan.engine.node.network import DoorPorts
 from sampan.engine.node.node import NodeEngine
 from sampan.serve import role
 from sampan.serve.layout import Layout
@@ -32,7 +34,7 @@ def run(settings: Settings) -> None:
             layout.sandboxd_run,
             layout.sandboxd_state,
             group,
-            (settings.gateway.port,),
+            _ports(settings),
             images,
         )
         async with containerd, engine:
@@ -44,3 +46,11 @@ def run(settings: Settings) -> None:
                 await engine.destroy_all()
 
     role.run(work, (signal.SIGTERM, signal.SIGINT, DESTROY))
+
+
+def _ports(settings: Settings) -> DoorPorts:
+    """What sandboxes may reach of us: the front door, and where they report."""
+    if not settings.telemetry.intake:
+        return DoorPorts((settings.gateway.port,))
+    ports = Ports()
+    return DoorPorts((settings.gateway.port, ports.grpc, *ports.http), (ports.compact, ports.binary))

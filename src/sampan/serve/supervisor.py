@@ -23,11 +23,12 @@ import msgspec
 
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
+from sampan.collector.intake.sockets import IntakeSockets, listen
 from sampan.engine.node.network import door_address
 from sampan.sdk.config import Credentials, write_file
 from sampan.serve.child import Child, NeverReady
 from sampan.serve.foreign import port_accepts, socket_accepts, write_configs
-from sampan.serve.layout import TLS, Layout
+from sampan.serve.layout import QUERY, TLS, Layout
 from sampan.serve.machine import REGISTRY_PROGRAM, SYSTEM_PATH, CannotRun, in_memory, in_use, remove
 from sampan.serve.privileges import NoSuchUser, ensure_user
 from sampan.settings import Settings
@@ -53,6 +54,7 @@ def supervise(settings: Settings) -> int:
     try:
         uid, gid = ensure_user(settings.platform.user)
         listeners, tls_listeners = _listen(settings), _listen_tls(settings)
+        telemetry = _listen_telemetry(settings)
         in_memory(layout.run)
         layout.make(uid, gid)
         if tls_listeners:
@@ -63,7 +65,7 @@ def supervise(settings: Settings) -> int:
         write_configs(layout, settings.registry)
         asyncio.run(_first_start(settings, layout, uid, gid))
         configure("up", settings.platform.log_level, settings.platform.log_format)
-        return asyncio.run(_Supervisor(settings, layout, uid, gid, listeners, tls_listeners).run())
+        return asyncio.run(_Supervisor(settings, layout, uid, gid, listeners, tls_listeners, telemetry).run())
     except NoSuchUser as error:
         raise CannotRun(str(error)) from error
     finally:
@@ -112,6 +114,37 @@ def _listen_tls(settings: Settings) -> list[socket.socket]:
     _check_free(gateway.listen, gateway.tls_port, "gateway.tls_port")
     shared = gateway.processes > 1
     return [_listener(gateway.listen, gateway.tls_port, shared) for _ in range(gateway.processes)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Telemetry:
+    """What the collector listens on."""
+
+    intake: IntakeSockets
+    query: tuple[socket.socket, ...]
+
+    def descriptors(self) -> list[int]:
+        return [*self.intake.descriptors(), *(one.fileno() for one in self.query)]
+
+    def arguments(self) -> list[str]:
+        return [*self.intake.arguments(), *(f"{QUERY}{one.fileno()}" for one in self.query)]
+
+
+def _listen_telemetry(settings: Settings) -> _Telemetry:
+    """The ports that functions report to, at the door's address alone, and the one for other people's tools.
+
+    Raises: CannotRun.
+    """
+    given, intake = settings.telemetry, IntakeSockets()
+    if given.intake:
+        try:
+            intake = listen(door_address(settings.platform.realm))
+        except OSError as error:
+            raise CannotRun(f"{error.strerror}; free it, or --set telemetry.intake=false") from error
+    if not given.port:
+        return _Telemetry(intake, ())
+    _check_free(given.listen, given.port, "telemetry.port")
+    return _Telemetry(intake, (_listener(given.listen, given.port, shared=False),))
 
 
 def _listener(address: str, port: int, shared: bool) -> socket.socket:
@@ -196,6 +229,7 @@ class _Supervisor:
     gid: int
     listeners: list[list[socket.socket]]
     tls_listeners: list[socket.socket]
+    telemetry: _Telemetry
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -269,6 +303,12 @@ class _Supervisor:
             )
         add("sandboxd", role("sandboxd", layout), patience=60.0)
         add("control", role("control", layout))
+        add(
+            "collector",
+            role("collector", layout, *self.telemetry.arguments()),
+            pass_fds=self.telemetry.descriptors(),
+            patience=30.0,
+        )
         for number, listeners in enumerate(self.listeners, 1):
             fds = [listener.fileno() for listener in listeners]
             tls = [listener.fileno() for listener in self.tls_listeners[number - 1 : number]]

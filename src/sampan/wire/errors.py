@@ -69,6 +69,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     # a limit, the function, the platform
     e.Throttled: (429, "ResourceExhausted"),
     e.NoCapacity: (503, "ResourceThrottled"),
+    e.CollectorAway: (503, "ServiceUnavailable"),
     e.StartFailed: (412, "FunctionNotStarted"),  # by its kind, see FAILURES
     e.ImageFailed: (412, "ImagePullFailed"),  # by its kind, too
     e.FunctionFailed: (502, "BadResponse"),

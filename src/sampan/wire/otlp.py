@@ -3,11 +3,14 @@
 Both encodings have the same fields under the same names; how each writes ids, numbers and values is its `Form`.
 """
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
+from msgspec import json
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from sampan.model.errors import Malformed
@@ -20,6 +23,7 @@ from sampan.wire.span_limits import Decoded, parent_of, real
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MAX_MESSAGES = 400_000  # spans, attributes, events … of a request
 
+_IDS = ("traceId", "spanId", "parentSpanId")
 _M = TypeVar("_M", bound=Message)
 _KINDS = {kind.value: kind for kind in Kind}
 _STATUSES = {status.value: status for status in Status}
@@ -192,3 +196,14 @@ def _put_span(message: Any, span: Span) -> None:
     for link in span.links:
         added = message.links.add(trace_id=bytes.fromhex(link.trace), span_id=bytes.fromhex(link.span))
         otlp_values.put(added.attributes, link.attributes)
+
+
+def traces_json(spans: Sequence[Span]) -> bytes:
+    """The same request as OTLP/JSON, whose ids are hex digits where protobuf's own JSON has base64."""
+    document = MessageToDict(encode_traces(spans), use_integers_for_enums=True)
+    for group in document.get("resourceSpans", ()):
+        for scoped in group.get("scopeSpans", ()):
+            for span in scoped.get("spans", ()):
+                for one in (span, *span.get("links", ())):
+                    one.update({name: b64decode(one[name]).hex() for name in _IDS if name in one})
+    return json.encode(document)

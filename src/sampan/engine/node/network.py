@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from sampan.engine.node import kernel, netlink
 from sampan.engine.node.netlink import Netlink
@@ -59,7 +60,14 @@ def ranges(realm: str) -> list[IPv4Network]:
     return [IPv4Network(f"10.{64 + (first + n) % _RANGES}.0.0/16") for n in range(_RANGES)]
 
 
-def rules(realm: str, door: str, ports: Sequence[int], resolvers: Sequence[str]) -> str:
+class DoorPorts(NamedTuple):
+    """What sandboxes may reach at the door's address."""
+
+    tcp: tuple[int, ...] = ()
+    udp: tuple[int, ...] = ()
+
+
+def rules(realm: str, door: str, ports: DoorPorts, resolvers: Sequence[str]) -> str:
     """The nftables table of a realm, to be loaded as a whole.
 
     `fib saddr` refuses packets whose sender is not the address routed to their link.
@@ -67,8 +75,11 @@ def rules(realm: str, door: str, ports: Sequence[int], resolvers: Sequence[str])
     ours, offline = f'"s{realm}*"', f'"s{realm}x*"'
     names = f"ip daddr {{ {', '.join(resolvers)} }} meta l4proto {{ tcp, udp }} th dport 53" if resolvers else ""
     resolve = f"iifname {ours} iifname != {offline} {names} accept" if names else ""
-    opened = f"tcp dport {{ {', '.join(map(str, ports))} }}" if ports else ""
-    enter = f"iifname {ours} ip daddr {door} {opened} accept" if opened else ""
+    enter = "\n    ".join(
+        f"iifname {ours} ip daddr {door} {protocol} dport {{ {', '.join(map(str, numbers))} }} accept"
+        for protocol, numbers in (("tcp", ports.tcp), ("udp", ports.udp))
+        if numbers
+    )
     return f"""
 table inet sampan_{realm}
 delete table inet sampan_{realm}
@@ -105,10 +116,8 @@ table inet sampan_{realm} {{
 class Network:
     """The networks of one realm."""
 
-    def __init__(
-        self, realm: str, given: str, ports: tuple[int, ...], resolvers: tuple[str, ...], pool: int
-    ) -> None:
-        """given: the address range from the settings, may be empty.  ports: of the front door."""
+    def __init__(self, realm: str, given: str, ports: DoorPorts, resolvers: tuple[str, ...], pool: int) -> None:
+        """given: the address range from the settings, may be empty."""
         self.door = door_address(realm)
         self.resolvers = resolvers
         self._realm, self._given, self._ports, self._size = realm, given, ports, pool

@@ -30,6 +30,7 @@ from sampan.engine.node.box import Turns, finish
 from sampan.engine.node.ending import ask, kill
 from sampan.engine.node.living import Living, unknown
 from sampan.engine.node.making import make
+from sampan.engine.node.network import DoorPorts
 from sampan.engine.node.realm import Realm
 from sampan.engine.node.records import Record
 from sampan.engine.node.starting import start
@@ -61,10 +62,10 @@ class NodeEngine:
         run: Path,
         state: Path,
         group: int | None,
-        ports: tuple[int, ...],
+        ports: DoorPorts,
         images: NodeImages,
     ) -> None:
-        """run, state: the platform's directories.  group: of the platform's user.  ports: of the front door."""
+        """run, state: the platform's directories.  group: of the platform's user.  ports: at the door."""
         self.images = images
         self._node_images = images
         self._realm = Realm(engine, realm, run, state, group, ports)

@@ -11,7 +11,7 @@ from sampan.engine.node import leftovers, machine, seccomp
 from sampan.engine.node.bundle import Bundle
 from sampan.engine.node.cgroup import Cgroup, cgroup, remove_parent
 from sampan.engine.node.logs import Logs
-from sampan.engine.node.network import Network
+from sampan.engine.node.network import DoorPorts, Network
 from sampan.engine.node.records import Record, Records
 from sampan.engine.node.rootfs import LayerFailed, Layers
 from sampan.engine.node.runtime import Runtime
@@ -27,7 +27,7 @@ class Realm:
     """Records, logs, networks, layers, runtime and cgroups, of all its sandboxes."""
 
     def __init__(
-        self, engine: settings.Engine, name: str, run: Path, state: Path, group: int | None, ports: tuple[int, ...]
+        self, engine: settings.Engine, name: str, run: Path, state: Path, group: int | None, ports: DoorPorts
     ) -> None:
         self._settings, self._run, self._state = engine, run, state
         self._parent = f"/sampan-{name}"

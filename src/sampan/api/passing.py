@@ -1,0 +1,55 @@
+"""Questions about telemetry, passed on to the collector and its answers back, both as they are."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from sampan.api.call import Call, Passed
+from sampan.model.errors import CollectorAway
+
+ANSWER = 60.0  # seconds until an answer begins; a search over all that is kept takes some
+_PASSED = ("content-type", "cache-control", "vary")
+
+
+class Collector:
+    """The collector's HTTP side, over its Unix socket."""
+
+    def __init__(self, socket: Path) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, connect=2.0, sock_read=ANSWER)
+        connector = aiohttp.UnixConnector(str(socket), limit=256)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+
+    async def ask(self, target: str, accept: str) -> Passed:
+        """target: path and query, as signed. Raises: CollectorAway."""
+        try:
+            answer = await self._session.get(
+                f"http://collector{target}", headers={"accept": accept or "*/*", "accept-encoding": "identity"}
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise CollectorAway from error
+        headers = {name: answer.headers[name] for name in _PASSED if name in answer.headers}
+        return Passed(answer.status, headers, _body(answer))
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """As it comes. One that breaks off breaks off here, too."""
+    try:
+        async for piece in answer.content.iter_any():
+            yield piece
+    finally:
+        answer.close()
+
+
+async def ask(call: Call) -> Passed:
+    """Whatever is asked of it, without our prefix."""
+    return await call.platform.collector.ask(call.target, call.accept)
+
+
+async def logs(call: Call) -> Passed:
+    """A function's output; that there is such a function is for the catalog to say."""
+    await call.catalog.functions.get(call.function)
+    return await ask(call)

@@ -1,0 +1,75 @@
+"""Control's word to the collector: what functions there are, how their telemetry is to be treated, who may ask."""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from sampan.catalog.catalog import Catalog
+from sampan.catalog.changes import Subscription
+from sampan.link import channel
+from sampan.link.reports import Down, FunctionTelemetry, Hello, Told, Up, facts_of
+
+RETRY = 0.5  # seconds between attempts to reach the collector
+GATHER = 0.2  # seconds over which changes are gathered
+
+_Link = channel.Channel[Down, Up]
+
+
+class Telling:
+    """Says everything once more whenever something changes, and whenever the collector is new."""
+
+    def __init__(self, path: Path, catalog: Catalog, changes: Subscription) -> None:
+        self._path, self._catalog, self._changes = path, catalog, changes
+        self._life = secrets.token_hex(8)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            with suppress(OSError):
+                await self._talk(asyncio.Event())
+            await asyncio.sleep(RETRY)
+
+    async def _talk(self, lost: asyncio.Event) -> None:
+        """Over one connection, until that is lost. Raises: OSError."""
+        decoder = msgspec.msgpack.Decoder(Down)
+        link: _Link = await channel.connect(
+            self._path, lambda: channel.Channel(decoder, lambda *_: None, lambda _: lost.set())
+        )
+        link.send(Hello("control", self._life))
+        telling = asyncio.ensure_future(self._tell(link))
+        try:
+            await lost.wait()
+        finally:
+            link.close()
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell(self, link: _Link) -> None:
+        while True:
+            link.send(await self._told())
+            async for _ in self._changes:
+                await asyncio.sleep(GATHER)
+                while self._changes.waiting:
+                    await anext(self._changes)
+                break
+
+    async def _told(self) -> Told:
+        routes = await self._catalog.routes()
+        minimums = {
+            plan.function: tuple((each.version.key, each.minimum) for each in plan.versions if each.minimum)
+            for plan in await self._catalog.plans()
+        }
+        tracing = await self._catalog.tracing()
+        functions = (
+            FunctionTelemetry(
+                route.function,
+                *tracing.get(route.function, ("", {})),
+                versions=tuple((version.key, facts_of(version)) for version in route.versions),
+                provisioned=minimums.get(route.function, ()),
+            )
+            for route in routes.functions
+        )
+        return Told(routes.account, routes.region, tuple(functions), routes.keys)
