@@ -222,7 +222,7 @@ def _started(fleet: Fleet, instance: Instance, event: Started, now: float) -> li
     instance.enter(Phase.READY, now)
     instance.host, instance.port, instance.log_path = event.host, event.port, event.log_path
     instance.startup = event.stages
-    instance.cold = not instance.early or not (instance.leases or instance.lost_by)
+    instance.cold = fleet.need() > 0  # somebody waited for just this start
     instance.last_used = now
     fleet.served, fleet.failures, fleet.failure = True, 0, None
     fleet.start_time = scaling.average(fleet.start_time, event.took, 0.3)

@@ -5,6 +5,7 @@ import importlib
 import os
 import pkgutil
 import signal
+import warnings
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
@@ -34,9 +35,10 @@ def _import(name: str) -> None:
     """Import a module; `package.*`: all that is in it, but what needs something that is not installed."""
     package = importlib.import_module(name.removesuffix(".*"))
     if name.endswith(".*"):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda _: None):
-            with suppress(ImportError):
-                importlib.import_module(module.name)
+        with warnings.catch_warnings(action="ignore"):  # of parts that nobody uses
+            for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda _: None):
+                with suppress(ImportError):
+                    importlib.import_module(module.name)
 
 
 def ready() -> None:
