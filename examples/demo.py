@@ -31,7 +31,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from examples import images
-from sampan.sdk import Client, Retries, SdkError
+from sampan.sdk import Client, NotFound, Retries, SdkError
 
 STATE = Path("/var/lib/sampan-demo")
 SAMPAN = Path(sys.executable).with_name("sampan")
@@ -40,6 +40,9 @@ COMMAND_DEADLINE = 180.0
 
 ANSWER_SHOWN = 48
 """Characters of a function's answer."""
+
+QUERY_PORT = 16686
+"""Where other people's tools ask for traces; the demo goes without."""
 
 KEEPALIVE = 3
 """Seconds that the demo's functions stay after their last call; 300 is the platform's default."""
@@ -58,6 +61,7 @@ class Demo:
         self._client = client
         self._port = port
         self._registry = f"localhost:{registry_port}"
+        self._request = ""  # id of the newest call
 
     def tell(self) -> None:
         """All chapters, in order. Raises: DemoFailed, BuildFailed, SdkError."""
@@ -65,6 +69,7 @@ class Demo:
         cold, warm = self.first_call()
         most = self.load()
         self.back_to_zero()
+        self.seen_through()
         self.release()
         calls = self.shift()
         self.what_it_said()
@@ -133,6 +138,26 @@ class Demo:
             f"The next call took {taken:.1f} ms: a created sandbox, its program not yet started, was at hand."
         )
 
+    def seen_through(self) -> None:
+        chapter(
+            "Nothing in the dark", "That call once more, as a trace: where its time went, its cold start included."
+        )
+        with out.status("waiting until its trace is kept"):
+            self._wait_for_trace(self._request)
+        sampan("trace", self._request)
+
+    def _wait_for_trace(self, request: str) -> None:
+        """Raises: DemoFailed."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self._client.trace(request)
+                return
+            except NotFound as error:
+                if time.monotonic() > deadline:
+                    raise DemoFailed(f"the trace of request {request} is not there after 20 s") from error
+            time.sleep(0.2)
+
     def _wait_for_none(self, function: str) -> float:
         """Seconds until no instance of it was left. Raises: DemoFailed."""
         begun = time.monotonic()
@@ -171,9 +196,13 @@ class Demo:
         return total
 
     def what_it_said(self) -> None:
-        chapter("Logs", "What each instance wrote, and which call it belongs to.")
+        chapter(
+            "Logs and the bill", "What each instance wrote, for which call; and what all of it would have cost."
+        )
         sampan("invoke", "hello", "--data", "an event", "--log")
+        time.sleep(1.5)  # output is gathered once a second
         sampan("logs", "hello", "--tail", "6")
+        sampan("bill")
 
     def _call(self, name: str, path: str = "/") -> tuple[float, str]:
         """Milliseconds and body of one call of the function's public URL. Raises: DemoFailed."""
@@ -183,6 +212,7 @@ class Demo:
             connection.request("GET", path, headers={"Host": f"{name}.localhost:{self._port}"})
             response = connection.getresponse()
             body = response.read().decode(errors="replace")
+            self._request = response.getheader("X-Fc-Request-Id", "")
         except (OSError, http.client.HTTPException) as error:
             raise DemoFailed(f"calling {name}{path}: {error}") from error
         finally:
@@ -232,6 +262,8 @@ class Demo:
             f"  curl http://web.localhost:{self._port}/",
             f"  curl 'http://hello.localhost:{self._port}/slow?ms=500'",
             f"  {SAMPAN_SHOWN} {state} status",
+            f"  {SAMPAN_SHOWN} {state} top",
+            f"  {SAMPAN_SHOWN} {state} traces",
             f"  {SAMPAN_SHOWN} {state} describe hello",
             f"  {SAMPAN_SHOWN} {state} rollback hello --alias prod",
             "",
@@ -269,23 +301,30 @@ def sampan(*arguments: str, shown: bool = True, hints: bool = True) -> None:
         raise DemoFailed(f"`sampan {shlex.join(arguments)}`: {error}") from error
 
 
+def free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def begin(port: int, registry_port: int) -> None:
     """A platform with nothing in it, on these ports. Raises: DemoFailed."""
     stop()
     for number, option in ((port, "--port"), (registry_port, "--registry-port")):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError as error:
-                raise DemoFailed(
-                    f"port {number} is taken by another program (`ss -ltnp 'sport = :{number}'` names it); "
-                    f'end it, or choose another port: make demo DEMO="{option} {number + 100}"'
-                ) from error
+        if not free(number):
+            raise DemoFailed(
+                f"port {number} is taken by another program (`ss -ltnp 'sport = :{number}'` names it); "
+                f'end it, or choose another port: make demo DEMO="{option} {number + 100}"'
+            )
+    query = () if free(QUERY_PORT) else ("--set", "telemetry.port=0")  # a Jaeger of the machine's own, for example
     chapter("The platform", "One command, one machine.")
     began = time.monotonic()
     out.print(f"[bold]$ sampan up --detach --state {STATE}[/]")
-    sampan("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), shown=False)
+    sampan("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), *query, shown=False)
     out.print(
         f"up after {time.monotonic() - began:.1f} s: http://localhost:{port}, images at localhost:{registry_port}"
     )
