@@ -149,14 +149,17 @@ class Demo:
     def _wait_for_trace(self, request: str) -> None:
         """Raises: DemoFailed."""
         deadline = time.monotonic() + 20
-        while True:
-            try:
-                self._client.trace(request)
-                return
-            except NotFound as error:
-                if time.monotonic() > deadline:
-                    raise DemoFailed(f"the trace of request {request} is not there after 20 s") from error
+        while not self._has_trace(request):
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the trace of request {request} is not there after 20 s")
             time.sleep(0.2)
+
+    def _has_trace(self, request: str) -> bool:
+        try:
+            self._client.trace(request)
+        except NotFound:
+            return False
+        return True
 
     def _wait_for_none(self, function: str) -> float:
         """Seconds until no instance of it was left. Raises: DemoFailed."""
