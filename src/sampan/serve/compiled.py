@@ -19,30 +19,23 @@ import sampan
 from sampan.telemetry.logs import Log
 
 MODULES = (
-    "deadlines", "exchange", "forward", "frames", "greeting", "headers", "heads", "http2_exchange", "instance", "invoke",
-    "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route", "sessions", "upstream",
+    "deadlines", "exchange", "forward", "frames", "greeting", "headers", "heads", "http2_exchange", "instance",
+    "invoke", "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route", "sessions", "upstream",
 )  # fmt: skip
-"""Of `sampan.gateway`. A subclass of a compiled class has to be compiled, too (`greeting`, `http2_exchange`, `sessions`)."""
+"""Of `sampan.gateway`: what a warm request passes, and where a class of theirs has subclasses, those, too."""
 
 _ROOMS = ("gateway", "link", "model", "telemetry", "wire")  # of the modules, and of all of ours that they import
-_OFF = "0"
 
 log = Log("serve")
 
 
 def use() -> bool:
-    """Import the compiled modules, before anything of the gateway is imported; whether they are used.
-
-    `SAMPAN_COMPILED=0` in the environment: they are not.
-    """
-    if os.environ.get("SAMPAN_COMPILED") == _OFF:
-        log.info("hot path: interpreted, as SAMPAN_COMPILED asks for")
+    """Import the compiled modules, before anything of the gateway is imported; whether they are used."""
+    found = build()
+    if found is None:
+        log.info("hot path: interpreted; run `make compile`" if _wanted() else "hot path: interpreted, as asked")
         return False
-    build = home() / fingerprint()
-    if not build.is_dir():
-        log.info("hot path: interpreted; run `make compile`")
-        return False
-    finder = _Finder(build)
+    finder = _Finder(found)
     sys.meta_path.insert(0, finder)
     before = set(sys.modules)
     try:
@@ -51,12 +44,22 @@ def use() -> bool:
     except ImportError as error:
         sys.meta_path.remove(finder)
         for name in set(sys.modules) - before:
-            if name.startswith("sampan."):
+            if name.startswith("sampan"):
                 del sys.modules[name]
-        log.warning("hot path: interpreted; the compiled one cannot be loaded", error=error, build=build)
+        log.warning("hot path: interpreted; the compiled one cannot be loaded", error=error, build=found)
         return False
     log.info("hot path: compiled")
     return True
+
+
+def build() -> Path | None:
+    """The build that `use` takes; None: there is none, or `SAMPAN_COMPILED=0` in the environment forbids it."""
+    found = home() / fingerprint()
+    return found if _wanted() and found.is_dir() else None
+
+
+def _wanted() -> bool:
+    return os.environ.get("SAMPAN_COMPILED") != "0"
 
 
 def home() -> Path:
