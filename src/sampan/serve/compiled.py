@@ -41,7 +41,7 @@ def use() -> bool:
     try:
         for name in finder.names:
             importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # not the sources' own fault, or they will say so themselves
         sys.meta_path.remove(finder)
         for name in set(sys.modules) - before:
             if name.startswith("sampan"):
