@@ -19,10 +19,15 @@ import sampan
 from sampan.telemetry.logs import Log
 
 MODULES = (
-    "deadlines", "exchange", "forward", "frames", "greeting", "headers", "heads", "http2_exchange", "instance",
-    "invoke", "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route", "sessions", "upstream",
+    *(f"gateway.{name}" for name in (
+        "deadlines", "exchange", "forward", "frames", "greeting", "heads", "http2_exchange", "instance", "invoke",
+        "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route", "sessions", "tracing",
+        "upstream",
+    )),
+    "telemetry.context",
+    "telemetry.outgoing",
 )  # fmt: skip
-"""Of `sampan.gateway`: what a warm request passes, and where a class of theirs has subclasses, those, too."""
+"""Of `sampan`: what a warm request passes, and where a class of theirs has subclasses, those, too."""
 
 _ROOMS = ("gateway", "link", "model", "telemetry", "wire")  # of the modules, and of all of ours that they import
 
@@ -83,6 +88,11 @@ def fingerprint() -> str:
 def root() -> Path:
     """The package's directory."""
     return Path(sampan.__path__[0])
+
+
+def source(module: str) -> Path:
+    """The file of one of `MODULES`."""
+    return root().joinpath(*module.split(".")).with_suffix(".py")
 
 
 def _sources() -> Iterator[Path]:
