@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,27 @@ def test_a_build_replaces_those_of_other_sources_and_what_a_killed_one_left(
         (compiled.home() / left).mkdir(parents=True)
     assert compiling.main() == 0
     assert {one.name for one in compiled.home().iterdir()} == {"lock", compiled.fingerprint()}
+
+
+def test_of_two_that_compile_at_once_one_does(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go, made = threading.Event(), threading.Event(), []
+
+    def make(build: Path) -> None:
+        made.append(build)
+        begun.set()
+        assert go.wait(30)
+        build.mkdir()
+
+    monkeypatch.setattr(compiling, "missing", lambda: "")
+    monkeypatch.setattr(compiling, "make", make)
+    both = [threading.Thread(target=compiling.main) for _ in range(2)]
+    both[0].start()
+    assert begun.wait(30)
+    both[1].start()
+    go.set()
+    for one in both:
+        one.join()
+    assert made == [compiled.home() / compiled.fingerprint()]
 
 
 def test_what_is_there_is_not_made_again(prefix: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,9 @@ def missing() -> str:
         return "C compiler (apt-get install gcc libc6-dev)"
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         return "Python.h (apt-get install python3-dev)"
+    home = compiled.home()
+    if not os.access(home if home.exists() else home.parent, os.W_OK):
+        return f"right to write to {home}"
     return ""
 
 
