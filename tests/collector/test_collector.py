@@ -85,7 +85,7 @@ class Stage:
     async def trace(self, id: str = TRACED.trace) -> list[Span]:
         """Once there is any of it."""
         async with asyncio.timeout(PATIENCE):
-            while not (spans := await self.collector.traces.trace(id)):
+            while not (spans := await self.collector.traces.trace(id)):  # noqa: ASYNC110 - a condition over the database
                 await asyncio.sleep(0.02)
         return spans
 
@@ -310,7 +310,7 @@ async def test_what_an_instance_sends_is_its_own_and_told_beside_what_it_prints(
 
 async def _until_equal(seen: Callable[[], Awaitable[object]], wanted: object) -> None:
     async with asyncio.timeout(PATIENCE):
-        while await seen() != wanted:
+        while await seen() != wanted:  # noqa: ASYNC110 - a condition over the database
             await asyncio.sleep(0.02)
 
 
