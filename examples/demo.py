@@ -3,8 +3,9 @@
 Every step that a user would type is run through the command line and shown as typed; what only a program can
 measure (a cold start beside a warm call, twenty calls at once, failed calls during a shift) goes through the SDK.
 
-    python -m examples.demo [--port 9000] [--registry-port 5000]    tell it; the platform is left running
-    python -m examples.demo --stop                                   stop that platform, remove its state
+    python -m examples.demo [--port 9000] [--registry-port 5000] [--telemetry-port 16686]
+                                       tell it; the platform is left running
+    python -m examples.demo --stop     stop that platform, remove its state
 """
 
 import argparse
@@ -40,9 +41,6 @@ COMMAND_DEADLINE = 180.0
 
 ANSWER_SHOWN = 48
 """Characters of a function's answer."""
-
-QUERY_PORT = 16686
-"""Where other people's tools ask for traces; the demo goes without."""
 
 KEEPALIVE = 3
 """Seconds that the demo's functions stay after their last call; 300 is the platform's default."""
@@ -304,30 +302,25 @@ def sampan(*arguments: str, shown: bool = True, hints: bool = True) -> None:
         raise DemoFailed(f"`sampan {shlex.join(arguments)}`: {error}") from error
 
 
-def free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def begin(port: int, registry_port: int) -> None:
+def begin(port: int, registry_port: int, telemetry_port: int) -> None:
     """A platform with nothing in it, on these ports. Raises: DemoFailed."""
     stop()
-    for number, option in ((port, "--port"), (registry_port, "--registry-port")):
-        if not free(number):
-            raise DemoFailed(
-                f"port {number} is taken by another program (`ss -ltnp 'sport = :{number}'` names it); "
-                f'end it, or choose another port: make demo DEMO="{option} {number + 100}"'
-            )
-    query = () if free(QUERY_PORT) else ("--set", "telemetry.port=0")  # a Jaeger of the machine's own, for example
+    options = {"--port": port, "--registry-port": registry_port, "--telemetry-port": telemetry_port}
+    for option, number in options.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError as error:
+                raise DemoFailed(
+                    f"port {number} is taken by another program (`ss -ltnp 'sport = :{number}'` names it); "
+                    f'end it, or choose another port: make demo DEMO="{option} {number + 100}"'
+                ) from error
     chapter("The platform", "One command, one machine.")
     began = time.monotonic()
     out.print(f"[bold]$ sampan up --detach --state {STATE}[/]")
-    sampan("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), *query, shown=False)
+    ports = ("--port", str(port), "--registry-port", str(registry_port))
+    sampan("up", "--detach", *ports, "--set", f"telemetry.port={telemetry_port}", shown=False)
     out.print(
         f"up after {time.monotonic() - began:.1f} s: http://localhost:{port}, images at localhost:{registry_port}"
     )
@@ -344,6 +337,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description="Show what Sampan does, on this machine.")
     parser.add_argument("--port", type=int, default=9000, help="of the front door (9000)")
     parser.add_argument("--registry-port", type=int, default=5000, help="of the registry (5000)")
+    parser.add_argument(
+        "--telemetry-port", type=int, default=16686, help="of Jaeger's query API and /metrics (16686)"
+    )
     parser.add_argument("--stop", action="store_true", help="stop the demo's platform and remove its state")
     return parser.parse_args(given)
 
@@ -360,7 +356,7 @@ def main(given: list[str]) -> int:
             stop()
             out.print("The demo's platform is stopped and its state removed.")
             return 0
-        begin(asked.port, asked.registry_port)
+        begin(asked.port, asked.registry_port, asked.telemetry_port)
         # A call that failed is a call that failed: what a retry would hide is what this demo counts.
         with Client(state=STATE, environment={}, retries=Retries(attempts=1)) as client:
             Demo(client, asked.port, asked.registry_port).tell()
