@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,10 +125,11 @@ def gateway(
         "platform.state": str(directory), "platform.run": str(directory / "run"), "gateway.port": port,
         "gateway.queue_length": queue, "gateway.processes": len(cores), "gateway.drain": 1.0,
     })  # fmt: skip
-    file = _laid_out(settings)
     log = directory / "gateway.log"
-    staged = (sys.executable, "-m", "bench.gateway.control", str(file), *map(str, (behind.port, instances, slots)))
     with ExitStack() as stack:
+        file = stack.enter_context(laid_out(settings))
+        words = (str(file), *map(str, (behind.port, instances, slots)))
+        staged = (sys.executable, "-m", "bench.gateway.control", *words)
         stack.enter_context(running(LOAD, *staged, log=log))
         listeners = [stack.enter_context(_listener(port)) for _ in cores]
         side = Side("gateway", port)
@@ -141,14 +143,19 @@ def gateway(
         yield _answering(side, log)
 
 
-def _laid_out(settings: Settings) -> Path:
+@contextmanager
+def laid_out(settings: Settings) -> Iterator[Path]:
     """The directories of a platform, and the file with its settings."""
     layout = Layout(settings)
     layout.state.mkdir()
     owner = ensure_user(settings.platform.user) if os.geteuid() == 0 else (os.getuid(), os.getgid())
     layout.make(*owner)
     layout.settings.write_bytes(msgspec.json.encode(settings))
-    return layout.settings
+    try:
+        yield layout.settings
+    finally:
+        if layout.journals is not None:  # beside the other directories, in memory
+            shutil.rmtree(layout.journals, ignore_errors=True)
 
 
 def _listener(port: int) -> socket.socket:
