@@ -83,7 +83,9 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as made:
         directory = Path(made)
         directory.chmod(0o755)
-        settings = load(None, {}, {"platform.state": str(directory / "state"), "platform.run": str(directory / "run")})
+        settings = load(
+            None, {}, {"platform.state": str(directory / "state"), "platform.run": str(directory / "run")}
+        )
         with sides.laid_out(settings) as file:
             words = (sys.executable, "-m", "bench.gateway.control", str(file), "1", str(INSTANCES), str(CLIENTS))
             with machine.running(machine.LOAD, *words, log=directory / "log"):
@@ -132,7 +134,9 @@ async def _round(gateway: Gateway, given: Settings) -> float:
     for client in clients:
         client.connection_made(cast(asyncio.Transport, Far(client, REQUEST, budget)))
         client.data_received(REQUEST)
-    while not all(client.idle for client in clients) or next(budget, None) is not None or gateway.reports.unconfirmed:
+    while (
+        not all(client.idle for client in clients) or next(budget, None) is not None or gateway.reports.unconfirmed
+    ):
         await asyncio.sleep(0.005)
     taken = (time.process_time() - begun) / REQUESTS
     for client in clients:

@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,17 +113,18 @@ def go(directory: Path, behind: Side) -> Iterator[Side]:
 @contextmanager
 def gateway(
     directory: Path, behind: Side, cores: Sequence[Sequence[int]] = (PROXY,), instances: int = INSTANCES,
-    slots: int = SLOTS, queue: int = 1000,
+    slots: int = SLOTS, queue: int = 1000, given: Mapping[str, object] | None = None,
 ) -> Iterator[Side]:  # fmt: skip
     """As many gateway processes as `cores` has parts, started as the supervisor does, with a staged control.
 
-    instances, slots: what each of them is granted; queue: requests that may wait.
+    instances, slots: what each of them is granted; queue: requests that may wait; given: further settings.
     """
     [port] = free_ports(1)
     directory = directory / f"gateway-{port}"
     settings = load(None, {}, {
         "platform.state": str(directory), "platform.run": str(directory / "run"), "gateway.port": port,
         "gateway.queue_length": queue, "gateway.processes": len(cores), "gateway.drain": 1.0,
+        **(given or {}),
     })  # fmt: skip
     log = directory / "gateway.log"
     with ExitStack() as stack:
