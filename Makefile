@@ -4,10 +4,11 @@ PYTHON_BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev compile compiled demo stop-demo test lint format images bench bench-gateway soak clean
+.PHONY: help setup setup-dev compile compiled demo stop-demo test lint format images bench bench-gateway bench-telemetry
+.PHONY: soak clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## Install what is missing, into the system (apt-get) and into .venv
 	@scripts/setup
@@ -49,6 +50,9 @@ bench: setup-dev compiled  ## Measure the platform beside its floors (needs root
 
 bench-gateway: setup-dev compiled  ## Measure the gateway beside nginx (BENCH="--quick" for minutes instead of half an hour)
 	@$(PYTHON_BIN)/python -m bench.gateway $(BENCH)
+
+bench-telemetry: setup-dev compiled  ## Measure what telemetry costs and carries (needs root, takes minutes)
+	@$(PYTHON_BIN)/python -m bench.telemetry
 
 soak: setup-dev compiled  ## Mixed traffic while processes are killed and functions deployed (needs root; SOAK="--minutes N")
 	@$(PYTHON_BIN)/python -m bench.soak $(SOAK)
