@@ -288,6 +288,8 @@ class Invoke:
     ) -> Call:
         """While the request is in the function: its log is framed, and an instance it spoilt is reported."""
         error: str = "Invocation canceled by client"
+        if exchange.traced is not None and exchange.traced.sampled:
+            instance.reports = True
         instance.frames.start(exchange.request)
         try:
             call = await sent

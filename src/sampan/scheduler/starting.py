@@ -27,15 +27,16 @@ class Starting:
         region: str,
         timeout: float,
         report_to: str = "",
+        endpoint: str = "",
     ) -> None:
-        """timeout: seconds in which a program must listen.  report_to: where programs report their telemetry."""
+        """timeout: seconds in which a program must listen.  report_to, endpoint: as `environment.environment`."""
         self._engine, self._hooks = engine, hooks
         self._account, self._region, self._timeout = account, region, timeout
-        self._report_to = report_to
+        self._report_to, self._endpoint = report_to, endpoint
 
     async def create(self, id_: InstanceId, version: Version) -> Sandbox:
         """Make the sandbox; an image that was collected meanwhile is pulled again. Raises: StartFailed."""
-        spec = environment.sandbox(version, id_, self._account, self._region, self._report_to)
+        spec = environment.sandbox(version, id_, self._account, self._region, self._report_to, self._endpoint)
         try:
             return await self._engine.create(spec)
         except StartFailed as error:
