@@ -25,9 +25,7 @@ class Desk:
     def __init__(self, queue_length: int = 1000, flush_window: float = 0.0) -> None:
         self.said: list[Up] = []
         self.up = True
-        self.leases = Leases(
-            self.said.append, lambda: self.up, queue_length, 8192, flush_window=flush_window
-        )
+        self.leases = Leases(self.said.append, lambda: self.up, queue_length, 8192, flush_window=flush_window)
         self.leases.learn({KEY: VERSION.freeze_delay})
 
     def grant(self, name: str, slots: int = 1) -> None:

@@ -19,7 +19,8 @@ SOURCE = HERE.parents[1] / "src" / "sampan"
 
 def _sdk() -> str:
     """Hash of what `traced` has of this tree."""
-    files = [SOURCE / "__init__.py", *(path for room in ("sdk", "wire", "model") for path in (SOURCE / room).rglob("*.py"))]
+    rooms = ("sdk", "wire", "model")
+    files = [SOURCE / "__init__.py", *(path for room in rooms for path in (SOURCE / room).rglob("*.py"))]
     hasher = hashlib.sha256()
     for path in sorted(files):
         hasher.update(f"{path.relative_to(SOURCE)}\0".encode() + path.read_bytes())
