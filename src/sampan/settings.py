@@ -172,7 +172,7 @@ class Telemetry(msgspec.Struct, frozen=True):
     span_burst: Annotated[int, Meta(description="Spans it may report at once.", ge=1)] = 20000
     flush_window: Annotated[
         float, Meta(description="Seconds an instance stays awake after a sampled request, to report its spans.")
-    ] = 1.0
+    ] = 1.5  # Jaeger's clients send once a second (jaeger-client 4.8.0, DEFAULT_FLUSH_INTERVAL)
     trace_keep: Annotated[float, Meta(description="Seconds traces are kept.")] = 7 * 86400.0
     trace_mb: Annotated[int, Meta(description="MB of traces kept, the newest.", ge=1)] = 1024
     log_keep: Annotated[float, Meta(description="Seconds function logs are kept.")] = 7 * 86400.0
@@ -203,6 +203,11 @@ class Telemetry(msgspec.Struct, frozen=True):
         bool, Meta(description="A function's tracingConfig may name this machine's own addresses, loopback too.")
     ] = False
     prices: Annotated[str, Meta(description="File of prices (TOML); empty: Function Compute's factors.")] = ""
+
+    @property
+    def awake(self) -> float:
+        """Seconds to report in: the flush window, where anything is traced and taken in at all."""
+        return self.flush_window if self.tracing and self.intake else 0.0
 
     def __repr__(self) -> str:
         return "Telemetry(…)"  # headers for a backend hold its token

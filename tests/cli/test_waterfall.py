@@ -208,14 +208,21 @@ def test_ticks_are_round_and_few() -> None:
 def test_the_sentence_tells_where_the_time_went_largest_first() -> None:
     (root,) = grown(*cold())
     assert trace_story.shares(root) == [
-        ("to initialise", 610 * MS),
-        ("to start", 309_600_000),
-        ("in the function", 239 * MS),
-        ("to get the image", 41_300_000),
-        ("waiting for a slot", 3 * MS),
-        ("in the platform besides", 1_100_000),
+        ("to initialise shop", 610 * MS),
+        ("to start shop", 309_600_000),
+        ("in pay", 139 * MS),
+        ("in shop", 98 * MS),
+        ("to get the image of shop", 41_300_000),
+        ("waiting for a slot of shop", 3 * MS),
+        ("in the platform besides, for pay", 2 * MS),
+        ("in the platform besides, for shop", 1_100_000),
     ]
     assert sum(spent for _, spent in trace_story.shares(root)) == 1204 * MS
+
+
+def test_a_lone_function_is_not_named_again_in_the_sentence() -> None:
+    (root,) = grown(*(one for one in cold() if one.function == "shop"))
+    assert [told for told, _ in trace_story.shares(root)][:3] == ["to initialise", "to start", "in the function"]
 
 
 def test_what_the_function_called_is_named_by_how_long_it_was_waited_for() -> None:

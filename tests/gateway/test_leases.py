@@ -22,10 +22,10 @@ pytestmark = pytest.mark.looptime
 class Desk:
     """Leases, and what they said."""
 
-    def __init__(self, queue_length: int = 1000) -> None:
+    def __init__(self, queue_length: int = 1000, flush_window: float = 0.0) -> None:
         self.said: list[Up] = []
         self.up = True
-        self.leases = Leases(self.said.append, lambda: self.up, queue_length, 8192)
+        self.leases = Leases(self.said.append, lambda: self.up, queue_length, 8192, flush_window=flush_window)
         self.leases.learn({KEY: VERSION.freeze_delay})
 
     def grant(self, name: str, slots: int = 1) -> None:
@@ -128,6 +128,20 @@ async def test_an_idle_lease_is_given_back_after_the_freeze_delay() -> None:
     await asyncio.sleep(0.3)
     assert desk.given_back() == ["a"]
     assert desk.leases.take(VERSION) is None
+
+
+@pytest.mark.parametrize(("reports", "after"), [(False, 1.0), (True, 3.0)])
+async def test_an_instance_that_may_have_spans_to_report_stays_awake_for_that(reports: bool, after: float) -> None:
+    desk = Desk(flush_window=3.0)
+    desk.grant("a")
+    slot = desk.leases.take(VERSION)
+    assert slot is not None
+    with slot as instance:
+        instance.reports = reports
+    await asyncio.sleep(after - 0.1)
+    assert not desk.given_back()
+    await asyncio.sleep(0.2)
+    assert desk.given_back() == ["a"]
 
 
 async def test_no_lease_is_given_back_while_nobody_could_grant_it_again() -> None:

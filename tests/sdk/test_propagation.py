@@ -116,6 +116,14 @@ def test_function_computes_own_form_serves_where_there_is_no_other() -> None:
     assert of_trace({FC_CONTEXT: ""}) == {}
 
 
+@pytest.mark.parametrize(
+    "told", ["00371d3ff242fcee9:b7ad6b7169203331:0:3", "371d3ff242fcee9%3Ab7ad6b7169203331%3A0%3A1"]
+)
+def test_what_jaeger_clients_inject_goes_on_in_the_form_that_is_the_same(told: str) -> None:
+    assert of_trace({"Uber-Trace-Id": told}) == {FC_CONTEXT: "371d3ff242fcee9:b7ad6b7169203331:0:1"}
+    assert of_trace({"uber-trace-id": told, "traceparent": PARENT}) == {"traceparent": PARENT}
+
+
 @given(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 1))
 def test_function_computes_form_is_read_as_it_is_written(trace: int, span: int, flags: int) -> None:
     text = write_fc_context(trace, span, flags)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.model.errors import FailureKind
-from sampan.model.instance import Stage
+from sampan.model.instance import FAILED, Stage
 from sampan.model.invocation import InvocationRecord, Outcome
 from sampan.telemetry.layout import FAILED_STAGES, GROUPS, Piece, layout
 from sampan.wire.errors import FAILURES
@@ -129,6 +129,19 @@ def test_a_failed_start_ends_in_the_stage_that_failed() -> None:
     ]
     assert failed("InitializationError", COLD[:5])[-2:] == ["  ready 124-180", "Initializer 180-300!"]
     assert failed("DiskFull", COLD[:1])[-1] == "  prepare 102-300!"
+
+
+def test_a_failed_start_lasts_as_long_as_it_was_tried_and_a_failure_told_again_is_no_start() -> None:
+    assert failed("FunctionNotStarted", (*COLD[:4], stage(FAILED, 124, 299)))[-2:] == [
+        "  start 122-124",
+        "  ready 124-300!",
+    ]
+    assert failed("CAExited", (stage(FAILED, -5, 299),)) == [
+        "ColdStart 0-300!",
+        " RuntimeInitialization 0-300!",
+        "  ready 0-300!",
+    ]
+    assert failed("CAExited", (stage("start", -5, -4), stage(FAILED, -4, -1))) == ["Schedule 0-300!"]
 
 
 def test_a_failed_start_of_which_nothing_is_told_is_one_piece() -> None:

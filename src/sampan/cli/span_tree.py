@@ -62,6 +62,7 @@ def tree(spans: Sequence[TraceSpan]) -> list[Node]:
         _place(root)
     roots.sort(key=lambda root: (root.orphan and not root.span.platform, not root.span.platform, root.begin))
     if roots:
+        roots[0].orphan &= not roots[0].span.platform  # who called from outside keeps its own spans
         _blame(roots[0])
     return roots
 

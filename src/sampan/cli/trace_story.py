@@ -9,17 +9,20 @@ from sampan.cli.screen import ago, printable
 from sampan.cli.span_tree import Node
 from sampan.cli.waterfall import COLD, ERROR, FAINT, PLATFORM, Line, Piece, length, shortened
 
-WORDS = {  # source of the names: tracing-contract.md §3
-    "Schedule": "waiting for a slot",
-    "ColdStart": "to start",
-    "PrepareCode": "to get the image",
-    "RuntimeInitialization": "to start",
-    "Initializer": "to initialise",
-    "Invocation": "in the function",
-}
 REST = "in the platform besides"
+WORDS = {  # of the one function, and where there are several; source of the names: tracing-contract.md §3
+    "Schedule": ("waiting for a slot", "waiting for a slot of {}"),
+    "ColdStart": ("to start", "to start {}"),
+    "PrepareCode": ("to get the image", "to get the image of {}"),
+    "RuntimeInitialization": ("to start", "to start {}"),
+    "Initializer": ("to initialise", "to initialise {}"),
+    "Thaw": ("to wake it", "to wake {}"),
+    "Invocation": ("in the function", "in {}"),
+    "": (REST, f"{REST}, for {{}}"),
+}
 LEAST = 0.002  # of the whole: what is less is not worth a word
-MOST = 4  # parts that are named
+MOST = 4  # spans that are named
+PARTS = 8  # parts of the time that are named
 REQUEST = ("fc.request_id", "faas.invocation_id")
 
 
@@ -95,7 +98,9 @@ def sentence(root: Node) -> Line:
     """Where the time of the trace went, largest first."""
     parts = shares(root)
     whole = max(1, root.end - root.begin)
-    worth = [(words, spent) for words, spent in parts if spent >= whole * LEAST] or parts[:1]
+    worth = [(words, spent) for words, spent in parts[:PARTS] if spent >= whole * LEAST] or parts[:1]
+    if (rest := sum(spent for _, spent in parts[len(worth) :])) >= whole * LEAST:
+        worth.append(("elsewhere", rest))
     line = [Piece("Where the time went: ", "bold")]
     for at, (words, spent) in enumerate(worth):
         line.append(Piece(" · " if at else "", FAINT))
@@ -105,26 +110,36 @@ def sentence(root: Node) -> Line:
 
 
 def _style(words: str) -> str:
-    if words in ("to start", "to get the image", "to initialise"):
+    if words.startswith("to "):
         return COLD
-    return PLATFORM if words in (WORDS["Schedule"], REST) else ""
+    return PLATFORM if words.startswith((WORDS["Schedule"][0], REST)) else ""
 
 
 def shares(root: Node) -> list[tuple[str, int]]:
-    """What the trace waited for and how long, largest first; together as long as the root."""
-    spent: Counter[str] = Counter()
-    words: dict[int, str] = {}
+    """What the trace waited for and how long, largest first; together as long as the root.
+
+    What a function's code reports is time in that function, up to where the platform calls the next one.
+    """
+    spent: Counter[tuple[str, str]] = Counter()
+    kinds: dict[int, tuple[str, str]] = {}  # of WORDS, and whose it is; no function: a service
     for node in root.walk():
-        above = words.get(id(node.parent)) if node.parent is not None else None
-        if not root.span.platform:
-            told = f"in {_flat(node.span.service)}"
-        elif above is None or above == REST or (node.span.platform and above != WORDS["Invocation"]):
-            told = WORDS.get(node.span.name, above or REST) if node.span.platform else WORDS["Invocation"]
-        else:
-            told = above
-        words[id(node)] = told
-        spent[told] += node.path
-    return [(told, time) for told, time in spent.most_common() if time > 0]
+        kind = kinds[id(node)] = _kind(node, kinds.get(id(node.parent)))
+        spent[kind] += node.path
+    several = len({function for _, function in spent}) > 1
+    told: Counter[str] = Counter()
+    for (name, whose), time in spent.items():
+        told[WORDS[name][several].format(_flat(whose)) if name in WORDS else f"in {_flat(whose)}"] += time
+    return [(words, time) for words, time in told.most_common() if time > 0]
+
+
+def _kind(node: Node, above: tuple[str, str] | None) -> tuple[str, str]:
+    span = node.span
+    if not span.platform:
+        return above if above is not None and above[0] in WORDS else ("service", span.service)
+    if span.name in WORDS:
+        return span.name, span.function
+    within = above is not None and node.parent is not None and node.parent.span.platform
+    return (above[0] if above is not None and within else "", span.function)
 
 
 def busiest(root: Node) -> Line:

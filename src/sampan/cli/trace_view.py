@@ -99,6 +99,6 @@ def _notes(shown: list[Row], roots: list[Node]) -> Iterator[Line]:
     if any(row.node.cut and not row.more for row in shown):
         told = "drawn only as far as its parent goes: clocks differ, or it went on after"
         yield [Piece("± ", "bold yellow"), Piece(told, FAINT)]
-    if any(root.orphan for root in roots[1:]) or (roots[0].orphan and not roots[0].span.platform):
+    if any(root.orphan for root in roots):
         told = "its parent is not here: not reported, not yet, or the caller's own"
         yield [Piece("? ", "bold yellow"), Piece(told, FAINT)]

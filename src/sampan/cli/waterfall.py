@@ -223,9 +223,9 @@ def _label(row: Row, width: int, style: str, failed: bool) -> Line:
     tail = (" ±" if row.node.cut and not row.more else "") + (
         " ?" if row.node.orphan and row.node.depth == 0 else ""
     )
-    guides = row.guides
-    if len(guides) > width - NAME:  # deeper than there is room for
-        guides = "…" + guides[NAME + 1 - width :]
+    guides, least = row.guides, min(NAME, len(marks) + cell_len(_name(row)) + len(tail) + 1)
+    if len(guides) > width - least:  # deeper than there is room for
+        guides = "…" + guides[least + 1 - width :]
     room = max(1, width - len(guides) - len(marks) - len(tail) - 1)
     name, service = shortened(_name(row), room), _service(row)
     left = room - cell_len(name)

@@ -225,6 +225,7 @@ class Exchange:
         "origin",
         "passed",
         "proto_told",
+        "reason",
         "received",
         "recorded",
         "refusal",
@@ -273,6 +274,7 @@ class Exchange:
         self.trace_lines = b""  # by which the function is told of its trace
         self.startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
         self.error = ""  # the code of what went wrong
+        self.reason = ""  # the same, for people
         self.secure = False  # the connection is TLS
         self.forwarded = b""
         self.forwarded_for = b""

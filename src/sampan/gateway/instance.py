@@ -17,7 +17,7 @@ class Instance:
 
     __slots__ = (
         "busy", "ended", "failure", "frames", "freeze_delay", "grant", "idle_since", "last_used", "leaving",
-        "lost", "opening", "slots", "startup", "timer", "unseen", "upstream",
+        "lost", "opening", "reports", "slots", "startup", "timer", "unseen", "upstream",
     )  # fmt: skip
 
     def __init__(self, grant: Grant, freeze_delay: float, header_limit: int, heads: Heads[None]) -> None:
@@ -33,6 +33,7 @@ class Instance:
         self.failure: Failure | None = None  # how; None: it was ended on purpose
         self.timer: asyncio.TimerHandle | None = None
         self.startup = grant.startup
+        self.reports = False  # it had a request in a sampled trace, so it may have spans to report
         self.opening: asyncio.Task[None] | None = None  # waits for its port
         self.unseen = 0  # slots to be counted as seen when that is over
         self.upstream = Upstream((grant.host, grant.port), header_limit, heads)

@@ -46,6 +46,7 @@ from sampan.telemetry.logs import Log
 from sampan.wire import signature
 from sampan.wire.errors import code_of
 
+REASON = 300  # characters of an error that are written down
 ATTEMPTS = 3  # instances tried when one after the other accepts no connection
 _ACS3 = signature.SCHEME.encode()
 
@@ -288,6 +289,8 @@ class Invoke:
     ) -> Call:
         """While the request is in the function: its log is framed, and an instance it spoilt is reported."""
         error: str = "Invocation canceled by client"
+        if exchange.traced is not None and exchange.traced.sampled:
+            instance.reports = True
         instance.frames.start(exchange.request)
         try:
             call = await sent
@@ -381,6 +384,7 @@ class Invoke:
                 exchange.traced,
                 exchange.startup,
                 exchange.secure,
+                exchange.reason,
             ),
             served.version,
         )
@@ -398,7 +402,7 @@ def outcome_of(error: SampanError) -> Outcome:
 
 def _failed(exchange: Exchange, error: SampanError) -> Outcome:
     """Note what is recorded of it."""
-    exchange.error = _code_of(error)
+    exchange.error, exchange.reason = _code_of(error), str(error)[:REASON]
     if isinstance(error, StartFailed):
         exchange.startup = error.failure.stages
     return outcome_of(error)

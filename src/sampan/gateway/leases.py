@@ -55,8 +55,13 @@ class Leases:
         queue_length: int,
         header_limit: int,
         queue_total: int = 1 << 30,
+        flush_window: float = 0.0,
     ) -> None:
-        """queue_length: requests that may wait per function; queue_total: in all."""
+        """queue_length: requests that may wait per function; queue_total: in all.
+
+        flush_window: seconds, at least, that an instance is kept awake after a request that it may report spans of.
+        """
+        self._flush_window = flush_window
         self._send, self._connected = send, connected
         self._queue_length, self._queue_total, self._header_limit = queue_length, queue_total, header_limit
         self._waiting_all = 0
@@ -388,7 +393,8 @@ class Leases:
         instance.timer = None
         if instance.busy or instance.leaving:
             return
-        left = instance.idle_since + instance.freeze_delay - self._loop.time()
+        delay = max(instance.freeze_delay, self._flush_window) if instance.reports else instance.freeze_delay
+        left = instance.idle_since + delay - self._loop.time()
         if left > 0.001:
             instance.timer = self._loop.call_later(left, self._rested, instance)
         elif not self._connected():  # nobody could grant it again: warm requests would have nowhere to go

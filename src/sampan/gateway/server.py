@@ -56,6 +56,7 @@ class Gateway:
         tracing: Tracing | None = None,
         reports_socket: Path | None = None,
         journals: Path | None = None,
+        flush_window: float = 0.0,
     ) -> None:
         """listeners: sockets that listen already; `stop` closes them.
 
@@ -64,6 +65,7 @@ class Gateway:
         tracing: None: every new trace is sampled, and functions are told no endpoint.
         reports_socket: the collector's; None: invocations are told to nobody.
         journals: directory of what is not reported yet, shared by all gateways; None: a kill loses it.
+        flush_window: as of `Leases`.
         """
         self._settings = limits
         self._listeners = listeners
@@ -85,6 +87,7 @@ class Gateway:
             limits.queue_length,
             limits.max_response_header,
             limits.queue_total,
+            flush_window,
         )
         self.sessions = Sessions(
             self.leases, self.control.send, lambda: self.control.connected, limits.queue_length

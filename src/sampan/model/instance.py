@@ -17,10 +17,14 @@ class InstanceState(Enum):
     GONE = "gone"
 
 
+FAILED = "failed"
+"""The last stage of a start that came to nothing: what was tried last, until it failed."""
+
+
 class Stage(msgspec.Struct, frozen=True):
     """One stretch of a start. Times are Unix nanoseconds of the machine it happened on."""
 
-    name: str  # "queue" | "pull" | "prepare" | "create" | "start" | "ready" | "initialize" | "thaw"
+    name: str  # "queue" | "pull" | "prepare" | "create" | "start" | "ready" | "initialize" | "thaw" | FAILED
     begin: int
     end: int
 

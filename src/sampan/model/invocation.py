@@ -56,6 +56,7 @@ class InvocationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     traced: Traced | None = None
     startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
     secure: bool = False  # the caller's connection was TLS
+    reason: str = ""  # what went wrong, for people; "": nothing did, or the function has said it itself
 
 
 class VersionFacts(msgspec.Struct, frozen=True):

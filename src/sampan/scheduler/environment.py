@@ -19,11 +19,13 @@ def argv(version: Version) -> tuple[str, ...]:
 
 
 def environment(
-    version: Version, instance: InstanceId, account: str, region: str, report_to: str = ""
+    version: Version, instance: InstanceId, account: str, region: str, report_to: str = "", endpoint: str = ""
 ) -> dict[str, str]:
-    """The image's variables, then the user's, then the platform's; where to report only where they say nothing.
+    """The image's variables, then the user's, then the platform's; whom to report to and to call, only where they
+    say nothing.
 
-    report_to: address at which telemetry is taken in; "": nowhere.
+    report_to: address at which telemetry is taken in; "": nowhere.  endpoint: URL of the front door as sandboxes
+    reach it, which clients of the platform look for; a key for it is the user's to give.
     Source: container-contract.md A5 (`FC_*`) and B1 (`PORT`, `K_*`): one image serves both contracts.
     """
     variables = {"PATH": DEFAULT_PATH}
@@ -48,7 +50,9 @@ def environment(
         K_CONFIGURATION=version.function,
         K_REVISION=f"{version.function}-{published or 'latest'}",
     )
-    return (_reporting(version, instance, report_to, variables) if report_to else {}) | variables
+    calling = {"SAMPAN_ENDPOINT": endpoint} if endpoint else {}
+    reporting = _reporting(version, instance, report_to, variables) if report_to else {}
+    return calling | reporting | variables
 
 
 def _reporting(version: Version, instance: InstanceId, host: str, given: Mapping[str, str]) -> dict[str, str]:
@@ -84,7 +88,9 @@ def _reporting(version: Version, instance: InstanceId, host: str, given: Mapping
     return told
 
 
-def sandbox(version: Version, instance: InstanceId, account: str, region: str, report_to: str = "") -> SandboxSpec:
+def sandbox(
+    version: Version, instance: InstanceId, account: str, region: str, report_to: str = "", endpoint: str = ""
+) -> SandboxSpec:
     """The sandbox that an instance of this version is."""
     image = version.image.config
     return SandboxSpec(
@@ -92,7 +98,7 @@ def sandbox(version: Version, instance: InstanceId, account: str, region: str, r
         image=version.image,
         argv=argv(version),
         port=version.port,
-        env=environment(version, instance, account, region, report_to),
+        env=environment(version, instance, account, region, report_to, endpoint),
         cwd=image.working_directory or "/",
         user=image.user,
         hostname=instance,

@@ -88,8 +88,12 @@ class Scheduler:
         grace: float,
         clock: Callable[[], float] = time.monotonic,
         report_to: str = "",
+        endpoint: str = "",
     ) -> None:
-        """report_to: address at which instances report their telemetry; "": nowhere."""
+        """report_to: address at which instances report their telemetry; "": nowhere.
+
+        endpoint: URL at which they find the front door.
+        """
         self.cluster = cluster
         self._clock = clock
         self._engine = engine
@@ -97,7 +101,7 @@ class Scheduler:
         self._failures = failures
         self._tell = tell
         self._grace = grace
-        self._starting = Starting(engine, hooks, account, region, start_timeout, report_to)
+        self._starting = Starting(engine, hooks, account, region, start_timeout, report_to, endpoint)
         self._health = Health(cluster, hooks, self.post, self._spawn)
         self._group: asyncio.TaskGroup | None = None
         self._working: dict[InstanceId, asyncio.Task[None]] = {}  # creations and starts under way

@@ -7,7 +7,7 @@ import msgspec
 
 from sampan.engine.engine import Engine, Sandbox, Stream
 from sampan.model.errors import FailureKind, StartFailed
-from sampan.model.instance import Stage
+from sampan.model.instance import FAILED, Stage
 from sampan.model.names import InstanceId
 from sampan.model.version import Version
 from sampan.scheduler import environment
@@ -27,15 +27,16 @@ class Starting:
         region: str,
         timeout: float,
         report_to: str = "",
+        endpoint: str = "",
     ) -> None:
-        """timeout: seconds in which a program must listen.  report_to: where programs report their telemetry."""
+        """timeout: seconds in which a program must listen.  report_to, endpoint: as `environment.environment`."""
         self._engine, self._hooks = engine, hooks
         self._account, self._region, self._timeout = account, region, timeout
-        self._report_to = report_to
+        self._report_to, self._endpoint = report_to, endpoint
 
     async def create(self, id_: InstanceId, version: Version) -> Sandbox:
         """Make the sandbox; an image that was collected meanwhile is pulled again. Raises: StartFailed."""
-        spec = environment.sandbox(version, id_, self._account, self._region, self._report_to)
+        spec = environment.sandbox(version, id_, self._account, self._region, self._report_to, self._endpoint)
         try:
             return await self._engine.create(spec)
         except StartFailed as error:
@@ -53,11 +54,12 @@ class Starting:
 
         created: its sandbox has been made, by `create`.
         """
-        stages = () if created else (await self.create(id_, version)).stages
+        begin, stages = time.time_ns(), ()
         try:
+            stages = () if created else (await self.create(id_, version)).stages
             sandbox = await self._engine.start(id_, self._timeout)
         except StartFailed as error:
-            raise _after(stages, error) from error
+            raise _after(stages, error, begin) from error
         stages += sandbox.stages
         if version.initializer is None and version.health_check is None:
             return sandbox, stages
@@ -68,7 +70,7 @@ class Starting:
         except StartFailed as error:
             explained = await self._with_log(id_, error)
             await self._engine.stop(id_, 0)
-            raise _after(stages, explained) from error
+            raise _after(stages, explained, begin) from error
         return sandbox, (*stages, Stage("initialize", begin, time.time_ns()))
 
     async def _with_log(self, id_: InstanceId, error: StartFailed) -> StartFailed:
@@ -81,5 +83,8 @@ class Starting:
         return StartFailed(msgspec.structs.replace(error.failure, log_tail=tail))
 
 
-def _after(stages: tuple[Stage, ...], error: StartFailed) -> StartFailed:
-    return StartFailed(msgspec.structs.replace(error.failure, stages=stages))
+def _after(stages: tuple[Stage, ...], error: StartFailed, begin: int) -> StartFailed:
+    """With what was done before. begin: of the start."""
+    since = max((stage.end for stage in stages), default=begin)
+    failed = Stage(FAILED, since, max(since, time.time_ns()))
+    return StartFailed(msgspec.structs.replace(error.failure, stages=(*stages, failed)))

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import NamedTuple, Protocol
+from urllib.parse import unquote
 
 TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 FC_CONTEXT = "x-fc-tracing-opentracing-span-context"
+UBER = "uber-trace-id"  # what Jaeger's clients inject. Source: tracing-contract.md §5.2
 TRACE_HEADERS = frozenset((TRACEPARENT, TRACESTATE, BAGGAGE, FC_CONTEXT))
 LONGEST = 8192  # bytes of tracestate or baggage; what is longer stays here. Source: tracing-contract.md §5.1
 
@@ -43,7 +45,7 @@ class SpanId(NamedTuple):
 def trace_context(headers: Headers) -> Iterator[None]:
     """Calls made within, in this thread or task, belong to the trace that `headers` name, if they name one.
 
-    headers: of the request that the function is answering.
+    headers: of the request that the function is answering, or what a tracer has injected: Jaeger's, too.
     """
     token = adopt(headers)
     try:
@@ -65,8 +67,8 @@ def of_trace(headers: Headers | None) -> dict[str, str]:
         carried[TRACEPARENT] = given[TRACEPARENT]
         if _PRINTABLE.fullmatch(given.get(TRACESTATE, "")):
             carried[TRACESTATE] = given[TRACESTATE]
-    elif parse_fc_context(given.get(FC_CONTEXT, "")):
-        carried[FC_CONTEXT] = given[FC_CONTEXT]
+    elif ids := parse_fc_context(given.get(FC_CONTEXT, "")) or parse_fc_context(unquote(given.get(UBER, ""))):
+        carried[FC_CONTEXT] = write_fc_context(*ids)
     if _PRINTABLE.fullmatch(given.get(BAGGAGE, "")):
         carried[BAGGAGE] = given[BAGGAGE]
     return carried

@@ -50,7 +50,7 @@ def limits(settings: Settings) -> Limits:
         spare_keep=scheduler.spare_keep,
         backoff_max=scheduler.backoff_max,
         gateways=settings.gateway.processes,
-        lease_rest=scheduler.freeze_delay + SLACK,
+        lease_rest=max(scheduler.freeze_delay, settings.telemetry.awake) + SLACK,
     )
 
 
@@ -101,6 +101,7 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             settings.scheduler.start_timeout,
             settings.scheduler.drain_grace,
             report_to=door_address(platform.realm) if settings.telemetry.intake else "",
+            endpoint=f"http://{door_address(platform.realm)}:{settings.gateway.port}",
         )
         rollouts = Rollouts(
             catalog,

@@ -46,6 +46,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             tracing=_tracing(settings),
             reports_socket=layout.reports_socket,
             journals=layout.journals,
+            flush_window=settings.telemetry.awake,
         )
         learning = asyncio.get_running_loop().create_task(gateway.learn())
         asked.add_done_callback(lambda _: learning.cancel())

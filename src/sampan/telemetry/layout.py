@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from sampan.model.instance import Stage
+from sampan.model.instance import FAILED, Stage
 from sampan.model.invocation import InvocationRecord, Outcome
 
 SCHEDULE, COLD_START, PREPARE, RUNTIME = "Schedule", "ColdStart", "PrepareCode", "RuntimeInitialization"
@@ -81,13 +81,19 @@ def _startup(record: InvocationRecord, begin: int, end: int) -> list[Piece]:
     """The stages that fell into the wait, those of a cold start together."""
     stages = list(_clipped(record.startup, begin, end))
     failing = failed_stage(record) if not record.leased else ""
-    if failing == "queue":
+    if failing == "queue" or (failing and _is_over(record.startup, begin)):
         return []
     if not stages and (failing or record.cold):
         return [Piece(COLD_START, begin, end)]  # what it was made of, nobody has told
     if failing:
-        stages.append(Stage(failing, stages[-1].end, end))
+        last = stages.pop() if stages[-1].name == FAILED else Stage(FAILED, stages[-1].end, end)
+        stages.append(Stage(failing, last.begin, end))
     return list(_with_cold_start(list(_grouped(stages))))
+
+
+def _is_over(startup: Sequence[Stage], begin: int) -> bool:
+    """Whether it failed before this request came, which is told of it and waits for no other start."""
+    return bool(startup) and startup[-1].name == FAILED and startup[-1].end < begin
 
 
 def _clipped(stages: Iterable[Stage], begin: int, end: int) -> Iterable[Stage]:

@@ -172,7 +172,7 @@ class _Making:
         return Span(
             self._traced.trace, id_, parent, name, kind, start, end, facts.function, facts.function, facts.version,
             record.instance, True, Status.ERROR if failed else Status.UNSET,
-            _told(record) if failed else "", attributes, self._resource, events,
+            record.reason or _told(record) if failed else "", attributes, self._resource, events,
             state=self._traced.state, scope=SCOPE,
         )  # fmt: skip
 

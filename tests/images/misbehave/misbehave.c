@@ -220,9 +220,9 @@ static void many_headers(struct request *r) {
 }
 
 static void print(struct request *r) {
-    long lines = amount(r, "lines", 1000), bytes = amount(r, "bytes", 80);
+    long lines = amount(r, "lines", 1000), bytes = amount(r, "bytes", 80), from = amount(r, "from", 0);
     FILE *out = strcmp(asked(r, "to", "stdout"), "stderr") ? stdout : stderr;
-    for (long n = 0; n < lines; n++) fprintf(out, "line %ld %0*d\n", n, (int)(bytes > 16 ? bytes - 16 : 1), 0);
+    for (long n = 0; n < lines; n++) fprintf(out, "line %ld %0*d\n", from + n, (int)(bytes > 16 ? bytes - 16 : 1), 0);
     text(r, "printed %ld\n", lines);
 }
 
