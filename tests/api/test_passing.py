@@ -120,7 +120,7 @@ def test_who_leaves_a_followed_log_ends_the_collectors_side(api, collecting, ask
     assert collecting.left.wait(PATIENCE)
 
 
-def test_an_answer_that_breaks_off_is_seen_to_break_off(api, collecting, asked):
+def test_an_answer_that_breaks_off_is_seen_to_break_off(api, collecting, asked, caplog):
     create_web(api)
     api.run(collecting.say(b"one\n"))
     answer = asked(LOGS + "?follow=true")
@@ -128,6 +128,8 @@ def test_an_answer_that_breaks_off_is_seen_to_break_off(api, collecting, asked):
     api.run(collecting.stop())
     with pytest.raises(http.client.IncompleteRead):
         answer.read()
+    assert "in the middle of an answer" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_collector_that_is_away_is_a_503_that_says_what_to_do(api, clock, collecting):

@@ -200,7 +200,7 @@ async def test_who_speaks_before_it_said_who_it_is_is_cut_off(stage: Stage) -> N
 
 
 def started(instance: str, length: int = MS) -> Started:
-    return Started(InstanceId(instance), (Step("ready", START - length, START),))
+    return Started(InstanceId(instance), (Step("initialize", START - length, START),))
 
 
 async def test_a_start_that_was_told_beside_its_record_completes_it(stage: Stage) -> None:

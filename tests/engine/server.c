@@ -25,6 +25,16 @@ static int reach(const char *address, int port) {
     return result;
 }
 
+/* Send a datagram; 0, or the errno that said no. */
+static int send_to(const char *address, int port) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_aton(address, &to.sin_addr);
+    int result = sendto(fd, "hello", 5, 0, (struct sockaddr *)&to, sizeof to) < 0 ? errno : 0;
+    close(fd);
+    return result;
+}
+
 static long fill_memory(int megabytes) {
     for (int i = 0; i < megabytes; i++) {
         char *page = malloc(1 << 20);
@@ -63,6 +73,7 @@ static void answer(int fd) {
     if (sscanf(path, "/disk/%d", &number) == 1) sprintf(body, "%d\n", fill_disk(number));
     if (sscanf(path, "/fork/%d", &number) == 1) sprintf(body, "%d\n", fork_many(number));
     if (sscanf(path, "/reach/%63[^/]/%d", address, &port) == 2) sprintf(body, "%d\n", reach(address, port));
+    if (sscanf(path, "/send/%63[^/]/%d", address, &port) == 2) sprintf(body, "%d\n", send_to(address, port));
     if (sscanf(path, "/say/%d", &number) == 1)
         for (int i = 0; i < number; i++) printf("line %06d %80s\n", i, "");
     fflush(stdout);

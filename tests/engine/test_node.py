@@ -135,6 +135,32 @@ async def test_a_sandbox_reaches_the_front_door(place: MachineBench, internet: b
             await engine.destroy_all()
 
 
+async def test_datagrams_reach_the_door_at_the_ports_that_are_open_alone(place: MachineBench) -> None:
+    loop = asyncio.get_running_loop()
+    with _datagrams() as opened, _datagrams() as closed, _datagrams() as for_tcp:
+        numbers = [one.getsockname()[1] for one in (opened, closed, for_tcp)]
+        async with place.node(ports=DoorPorts((numbers[2],), (numbers[0],))) as engine:
+            place.engine = engine
+            ready, door = await place.ready(), door_address(place.realm)
+            for number in reversed(numbers):  # the open one last: what is let through came before
+                await place.get(ready, f"/send/{door}/{number}")
+            async with asyncio.timeout(DEADLINE):
+                said, sender = await loop.sock_recvfrom(opened, 100)
+            assert (said, sender[0]) == (b"hello", ready.host)
+            for one in (closed, for_tcp):
+                with pytest.raises(BlockingIOError):
+                    one.recvfrom(100)
+            await engine.destroy_all()
+
+
+def _datagrams() -> socket.socket:
+    """Takes what is sent to any address of this machine."""
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("0.0.0.0", 0))
+    one.setblocking(False)
+    return one
+
+
 async def test_only_sandboxes_with_internet_reach_the_world(place: MachineBench, tmp_path: Path) -> None:
     """The world is a namespace beyond a link of this machine."""
     with _world() as address:

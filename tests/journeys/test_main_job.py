@@ -48,7 +48,7 @@ def test_fifty_requests_at_once_start_fifty_instances_and_use_each(platform: Pla
     image = platform.push("misbehave")
     platform.cli("deploy", "burst", "--image", image, *SMALL, "--timeout", "30")
     with concurrent.futures.ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: platform.get("burst", "/slow?ms=3000"), range(50)))
+        answers = list(pool.map(lambda _: platform.get("burst", "/slow?ms=15000"), range(50)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.headers["x-boot"] for answer in answers}) == len(platform.instances("burst")) >= 45
     platform.cli("rm", "burst", "--yes", "--force")

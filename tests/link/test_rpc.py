@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sampan.link import rpc
+from sampan.link import channel, rpc
 from sampan.model.errors import Failure, FailureKind, StartFailed
 
 
@@ -197,3 +197,41 @@ async def test_only_owner_and_group_may_connect(tmp_path: Path) -> None:
     async with serving(tmp_path / "s", double=double) as client:
         await client.call("double", Number(1), Number)
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_call_whose_end_comes_with_it_is_answered_and_never_begun(tmp_path: Path) -> None:
+    begun: list[int] = []
+
+    async def begin(request: Number, send: rpc.Send) -> Number:
+        begun.append(request.value)
+        return request
+
+    server = await rpc.serve(tmp_path / "s", {"begin": (Number, begin)})
+    heard: asyncio.Queue[rpc.Frame] = asyncio.Queue()
+    decoder: msgspec.msgpack.Decoder[rpc.Frame] = msgspec.msgpack.Decoder(rpc.Frame)
+    peer: channel.Channel[rpc.Frame, rpc.Frame] = await channel.connect(
+        tmp_path / "s", lambda: channel.Channel(decoder, lambda _, frame: heard.put_nowait(frame), lambda _: None)
+    )
+    for frame in (rpc.Call(1, "begin", msgspec.Raw(msgspec.msgpack.encode(Number(1)))), rpc.Cancel(1)):
+        peer.send(frame)  # both are there when the other side looks
+    async with asyncio.timeout(30):
+        answer = await heard.get()
+    assert isinstance(answer, rpc.Fault)
+    assert (answer.id, begun) == (1, [])
+    peer.close()
+    server.close()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_cancels_a_call_hears_of_its_end_whenever_that_is(tmp_path: Path, turns: int) -> None:
+    async def echo(request: Number, send: rpc.Send) -> Number:
+        return request
+
+    async with serving(tmp_path / "s", echo=echo) as client, asyncio.timeout(30):
+        call = asyncio.create_task(client.call("echo", Number(1), Number))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert (await client.call("echo", Number(2), Number)).value == 2

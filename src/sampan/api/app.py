@@ -23,6 +23,7 @@ from sampan.api.call import Call, Instances, Passed, Platform, Reply, Shifts, St
 from sampan.catalog.catalog import Catalog
 from sampan.model.errors import (
     CallerMistake,
+    CollectorAway,
     EntityTooLarge,
     NotSupported,
     PathNotSupported,
@@ -142,7 +143,10 @@ class Api:
             if not isinstance(error, SampanError):
                 log.failure("request failed", error, request=request_id)
             response = _refusal(error, request_id)
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except CollectorAway:  # an answer that was not completed is broken off by the server
+            log.warning("the collector ended in the middle of an answer", request=request_id)
 
     async def _answer(self, request: Request, request_id: str) -> Reply:
         raw_path = request.scope["raw_path"].decode("latin-1")

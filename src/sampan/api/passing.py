@@ -40,10 +40,12 @@ class Collector:
 
 
 async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """As it comes. One that breaks off breaks off here, too."""
+    """As it comes. Raises: CollectorAway, where it breaks off."""
     try:
         async for piece in answer.content.iter_any():
             yield piece
+    except (aiohttp.ClientError, OSError) as error:
+        raise CollectorAway from error
     finally:
         answer.close()
 

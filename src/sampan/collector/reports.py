@@ -70,7 +70,7 @@ class Reports:
         self._hellos: dict[Connection, Hello] = {}
         self._connections: set[Connection] = set()
         self._waiting: list[_Waiting] = []
-        self._some = asyncio.Event()
+        self._some, self._explained = asyncio.Event(), asyncio.Event()
         self._startups: OrderedDict[InstanceId, tuple[Stage, ...]] = OrderedDict()
         self._listener: asyncio.AbstractServer | None = None
 
@@ -117,6 +117,7 @@ class Reports:
                 self._hears.gauged(hello.name, message)
             case Told():
                 self._hears.told(message)
+                self._explained.set()
             case _:
                 assert_never(message)
 
@@ -174,13 +175,16 @@ class Reports:
     async def _inherit(self, directory: Path) -> None:
         """One journal after the other, each gone from the directory once it is in the database.
 
-        Not at once: a journal does not say what its versions were, which control has told by then.
+        A journal does not say what its versions were: control does, as soon as it is there.
         """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK):
+                await self._explained.wait()
         while True:
-            await asyncio.sleep(LOOK)
             with suppress(OSError):
                 for left in await asyncio.to_thread(lambda: list(leftovers(directory))):
                     await self._take_over(left)
+            await asyncio.sleep(LOOK)
 
     async def _take_over(self, left: Left) -> None:
         confirmed = asyncio.Event()

@@ -68,6 +68,10 @@ def _decoder() -> "msgspec.msgpack.Decoder[Frame]":
     return msgspec.msgpack.Decoder(Frame)
 
 
+def _cancelled(id_: int) -> "Fault":
+    return Fault(id_, Failure(FailureKind.ENGINE_FAILED, "cancelled"))
+
+
 class _Served:
     """One caller's connection: its calls under way, each in a task owned here."""
 
@@ -79,13 +83,18 @@ class _Served:
         if isinstance(frame, Call):
             task = asyncio.get_running_loop().create_task(self._run(channel, frame))
             self._tasks[frame.id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(frame.id, None))
+            task.add_done_callback(lambda task: self._ended(channel, frame.id, task))
         elif isinstance(frame, Cancel) and frame.id in self._tasks:
             self._tasks[frame.id].cancel()
 
     def on_lost(self, channel: Channel[Frame, Frame]) -> None:
         for task in list(self._tasks.values()):
             task.cancel()
+
+    def _ended(self, channel: Channel[Frame, Frame], id_: int, task: "asyncio.Task[None]") -> None:
+        self._tasks.pop(id_, None)
+        if task.cancelled():  # before its first step: the call and its end came together
+            channel.send(_cancelled(id_))
 
     async def _run(self, channel: Channel[Frame, Frame], call: Call) -> None:
         def send(item: Any) -> None:
@@ -100,7 +109,7 @@ class _Served:
         except StartFailed as error:
             channel.send(Fault(call.id, error.failure))
         except asyncio.CancelledError:
-            channel.send(Fault(call.id, Failure(FailureKind.ENGINE_FAILED, "cancelled")))
+            channel.send(_cancelled(call.id))
         except Exception as error:  # the caller must hear of it, whatever it was
             message = f"{type(error).__name__}: {error}"
             channel.send(Fault(call.id, Failure(FailureKind.ENGINE_FAILED, message)))

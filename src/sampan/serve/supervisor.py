@@ -270,6 +270,9 @@ class _Supervisor:
                 await child.stop(signal.SIGTERM if leave else signal.SIGUSR2)
             if not keep:
                 remove(self.layout.run)
+            if self.layout.journals is not None:
+                with suppress(OSError):  # one that is left in it waits for the next start, and is counted then
+                    self.layout.journals.rmdir()
 
     def _doors(self) -> str:
         gateway = self.settings.gateway
