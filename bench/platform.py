@@ -78,6 +78,13 @@ class Platform:
             raise Broken(f"{function}{path} answered {response.status}: {body[:300]!r}")
         return response.headers
 
+    def network(self, function: str) -> Path:
+        """The network that an instance of the function is in. Raises: Broken."""
+        for instance in self.client.list_instances(function):
+            for pid in self.programs(instance.instance_id):
+                return Path(f"/proc/{pid}/ns/net")
+        raise Broken(f"{function} has no instance")
+
     def started(self, function: str) -> int:
         """How many instances the function has whose program runs; spares are not counted."""
         return sum(each.status != "Creating" for each in self.client.list_instances(function))
@@ -116,12 +123,13 @@ class Platform:
                 raise Broken(f"{otherwise} after {DEADLINE:.0f} s")
             time.sleep(0.02)
 
-    def programs(self) -> list[int]:
-        """Process ids in this platform's sandboxes."""
+    def programs(self, instance: str = "") -> list[int]:
+        """Process ids in this platform's sandboxes, or in one of them."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if f"/sampan-{self.realm}/" in (entry / "cgroup").read_text():
+                cgroups = (entry / "cgroup").read_text()
+                if f"/sampan-{self.realm}/" in cgroups and instance in cgroups:
                     found.append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile

@@ -2,18 +2,18 @@
 
 python -m bench.gateway.path [ROUNDS]
 
-The gateway stands whole in this process, with its links to a staged control and collector in another one. Clients
-and instances are transports that answer at the next turn of the loop, so that nothing waits and the figure is steady
+The gateway stands whole in this process; its links go to a staged control and collector in another. Clients and
+instances are transports that answer at the next turn of the loop, so that nothing waits and the figure is steady
 where the whole benchmark's is not: it is for judging a change, and it is no promise. CPU time of the process, the
 least of all rounds, since what disturbs can only add.
 """
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import uvloop
@@ -34,7 +34,7 @@ REQUESTS = 3_000
 """Of a round."""
 
 TURNS = 3
-"""Of the loop, until the far end has answered: by then the request before is wholly over, as behind a real socket."""
+"""Of the loop, until the far end answers: by then the request before is wholly over, as behind a real socket."""
 
 REQUEST = f"GET / HTTP/1.1\r\nHost: {sides.HOST}\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n".encode()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 38\r\n\r\n" + 38 * b"x"
@@ -80,7 +80,7 @@ class Far:
 
 
 def main(rounds: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as made:
+    with TemporaryDirectory(prefix="sampan-bench-", dir="/var/tmp") as made:
         directory = Path(made)
         directory.chmod(0o755)
         settings = load(
@@ -106,7 +106,7 @@ async def _measured(given: Settings, layout: Layout, rounds: int) -> dict[str, f
     }  # fmt: skip
     for gateway in gateways.values():
         await gateway.learn()
-        while len(gateway.leases._instances) < INSTANCES:
+        while len(gateway.leases._instances) < INSTANCES:  # noqa: ASYNC110  # nothing here tells of grants
             await asyncio.sleep(0.01)
         for instance in gateway.leases._instances.values():
             _connect(instance)
@@ -134,9 +134,7 @@ async def _round(gateway: Gateway, given: Settings) -> float:
     for client in clients:
         client.connection_made(cast(asyncio.Transport, Far(client, REQUEST, budget)))
         client.data_received(REQUEST)
-    while (
-        not all(client.idle for client in clients) or next(budget, None) is not None or gateway.reports.unconfirmed
-    ):
+    while gateway.reports.unconfirmed or not all(client.idle for client in clients):  # noqa: ASYNC110  # as above
         await asyncio.sleep(0.005)
     taken = (time.process_time() - begun) / REQUESTS
     for client in clients:

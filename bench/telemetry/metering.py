@@ -1,7 +1,7 @@
 """Invocation records from a gateway's hand into the database: how many a second, and how late.
 
 A gateway's own end of the link (`gateway.reports`, with a journal) reports to the collector of a whole platform.
-Unpaced, it keeps as much under way as the protocol allows; what is confirmed is committed. Then at a steady pace, and
+Unpaced, it keeps as much under way as the protocol allows; what is confirmed is committed. Then at a steady pace:
 the lag of a record is the time from making it to knowing that it is kept.
 """
 
@@ -9,23 +9,27 @@ import asyncio
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import uvloop
 
 from bench.cold import Figure
 from bench.platform import Platform, platform
-from sampan.gateway.reports import Reports
+from sampan.gateway.reports import UNDERWAY, Reports
 from sampan.link.messages import ServedVersion
 from sampan.model.invocation import InvocationRecord, Outcome, Traced
 from sampan.model.names import InstanceId, new_request_id, version_key
 from sampan.telemetry.context import begin
 from sampan.telemetry.formats import NONE
 
+T = TypeVar("T")
+
 FUNCTIONS = 10
 RECORDS = 200_000
 TRACED = 20_000
 AT_ONCE = 500  # records made between two looks at the link
+LOOK = 0.001  # seconds between two looks at what is confirmed
 PACE = 2_000  # records a second, where the lag is measured
 SECONDS = 5.0
 
@@ -43,7 +47,7 @@ def metering() -> Iterator[Figure]:
         yield Figure("invocation records committed, all sampled", rate, None, rate, None, "1/s")
 
 
-async def _reporting(one: Platform, work: "Callable[[Reports], asyncio.Future[object]]"):
+async def _reporting(one: Platform, work: Callable[[Reports], Awaitable[T]]) -> T:
     layout = one.layout
     reports = Reports(layout.reports_socket, "gateway-64", layout.journals)
     running = asyncio.get_running_loop().create_task(reports.run())
@@ -65,8 +69,8 @@ async def _all(reports: Reports, count: int, sampled: bool) -> float:
         reports.record(_record(version, sampled), version)
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)
-            while reports.unconfirmed > 5 * AT_ONCE * FUNCTIONS:
-                await asyncio.sleep(0.001)
+            while reports.unconfirmed > UNDERWAY:  # noqa: ASYNC110  # confirming tells nobody
+                await asyncio.sleep(LOOK)
     await _confirmed(reports)
     return count / (time.perf_counter() - begun)
 
@@ -87,13 +91,13 @@ async def _lags(reports: Reports) -> list[float]:
             count += 1
         while len(made) > reports.unconfirmed:
             lags.append(now - made.popleft())
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(LOOK)
     return lags
 
 
 async def _confirmed(reports: Reports) -> None:
-    while reports.unconfirmed:
-        await asyncio.sleep(0.001)
+    while reports.unconfirmed:  # noqa: ASYNC110  # confirming tells nobody
+        await asyncio.sleep(LOOK)
 
 
 def _version(number: int) -> ServedVersion:
@@ -105,6 +109,6 @@ def _record(version: ServedVersion, sampled: bool) -> InvocationRecord:
     request, now = new_request_id(), time.time_ns()
     traced: Traced | None = begin(NONE, request, 1.0) if sampled else None
     return InvocationRecord(
-        request, version.key, InstanceId(f"c-{1:024x}"), Outcome.OK, 200, now - 5_000_000, now - 4_000_000, now, False,
-        0, 38, "LATEST", "GET", "/", "127.0.0.1", now - 1_000_000, "", traced,
+        request, version.key, InstanceId(f"c-{1:024x}"), Outcome.OK, 200, now - 5_000_000, now - 4_000_000, now,
+        False, 0, 38, "LATEST", "GET", "/", "127.0.0.1", now - 1_000_000, "", traced,
     )  # fmt: skip

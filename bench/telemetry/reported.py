@@ -9,9 +9,8 @@ import http.client
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from bench.bundle import enter_network
@@ -19,60 +18,52 @@ from bench.cold import Figure
 from bench.platform import Broken, Platform, platform
 from sampan.collector.intake.sockets import Ports
 from sampan.engine.node.network import door_address
-from sampan.model.trace import Kind, Span
+from sampan.model.trace import Attributes, Kind, Span
 from sampan.wire.jaeger_encoding import encode, schema
 from sampan.wire.otlp import encode_traces
 
 BATCH = 500  # spans; an exporter's own is 512
 BATCHES = 60
 DATAGRAM = 50  # spans
-DATAGRAMS = 400
-PACE = 4_000  # spans a second, in datagrams
+DATAGRAMS = 600
+PACE = 6_000  # spans a second, in datagrams
 TRACE = 10  # spans of a trace
 PATIENCE = 60.0
+SETTINGS = (
+    "telemetry.span_rate=1000000", "telemetry.span_burst=1000000", "scheduler.spares=0", "scheduler.keepalive=600",
+    "scheduler.freeze_delay=600",
+)  # fmt: skip
 
 
 def reported() -> Iterator[Figure]:
-    settings = ("telemetry.span_rate=1000000", "telemetry.span_burst=1000000", "scheduler.keepalive=600")
-    with platform(*settings, "scheduler.freeze_delay=600") as one, ThreadPoolExecutor(1) as inside:
-        for function in ("otlp", "jaeger"):
-            one.deploy(function, "static")
+    with platform(*SETTINGS) as one, ThreadPoolExecutor(1) as inside:  # a thread of its own: it changes its network
         door = door_address(one.realm)
-        one.call("otlp")
-        [pid] = before = one.programs()
-        inside.submit(enter_network, Path(f"/proc/{pid}/ns/net")).result()
-        bodies = [encode_traces(_spans("otlp", BATCH)).SerializeToString() for _ in range(BATCHES)]
-        last = _spans("otlp", TRACE)
-        bodies.append(encode_traces(last).SerializeToString())
-        taken = inside.submit(_timed, one, lambda: _post(door, bodies), last[0].trace).result()
-        yield from _told(one, "OTLP/HTTP", BATCHES * BATCH + TRACE, taken)
+        for function, way, size, count, packed, send in (
+            ("otlp", "OTLP/HTTP", BATCH, BATCHES, _body, _post),
+            ("jaeger", f"Jaeger UDP, sent at {PACE:,} a second", DATAGRAM, DATAGRAMS, _datagram, _throw),
+        ):
+            one.deploy(function, "static")
+            one.call(function)
+            inside.submit(enter_network, one.network(function)).result()
+            service = f"{function}-reports"
+            batches = [_spans(service, size) for _ in range(count)]
+            messages = [packed(batch) for batch in batches]
+            begun = time.perf_counter()
+            inside.submit(send, door, messages).result()
+            _wait(one, batches[-1][-1].trace)
+            taken = time.perf_counter() - begun
+            stored, missing = one.stored_spans(service), f"spans that are not there, of {count * size:,}, {way}"
+            yield Figure(f"spans/s to the store, {way}", stored / taken, None, stored / taken, None, "1/s")
+            yield Figure(missing, count * size - stored, None, count * size - stored, 0, "spans")
 
-        one.call("jaeger")
-        [pid] = set(one.programs()) - set(before)
-        inside.submit(enter_network, Path(f"/proc/{pid}/ns/net")).result()
-        datagrams = [_datagram(_spans("jaeger", DATAGRAM)) for _ in range(DATAGRAMS)]
-        last = _spans("jaeger", TRACE)
-        datagrams.append(_datagram(last))
-        taken = inside.submit(_timed, one, lambda: _throw(door, datagrams), last[0].trace).result()
-        yield from _told(one, "Jaeger UDP", DATAGRAMS * DATAGRAM + TRACE, taken)
 
-
-def _timed(one: Platform, send: Callable[[], None], last: str) -> float:
-    """Seconds until the last trace sent is found in the store. Raises: Broken."""
-    begun = time.perf_counter()
-    send()
-    while not one.has_trace(last):
-        if time.perf_counter() > begun + PATIENCE:
+def _wait(one: Platform, trace: str) -> None:
+    """Until a trace is found in the store. Raises: Broken."""
+    deadline = time.monotonic() + PATIENCE
+    while not one.has_trace(trace):
+        if time.monotonic() > deadline:
             raise Broken(f"the last trace sent was not in the store after {PATIENCE:.0f} s")
         time.sleep(0.02)
-    return time.perf_counter() - begun
-
-
-def _told(one: Platform, way: str, sent: int, taken: float) -> Iterator[Figure]:
-    function = "otlp" if way.startswith("OTLP") else "jaeger"
-    stored = one.stored_spans(function)
-    yield Figure(f"spans/s to the store, {way}", stored / taken, None, stored / taken, None, "1/s")
-    yield Figure(f"spans that are not there, of {sent:,}, {way}", sent - stored, None, sent - stored, None, "spans")
 
 
 def _post(door: str, bodies: list[bytes]) -> None:
@@ -95,6 +86,10 @@ def _throw(door: str, datagrams: list[bytes]) -> None:
             sender.sendto(datagram, (door, Ports().compact))
 
 
+def _body(spans: list[Span]) -> bytes:
+    return encode_traces(spans).SerializeToString()
+
+
 def _datagram(spans: list[Span]) -> bytes:
     """As Jaeger's clients send it: a one-way call of `emitBatch`, in the compact protocol."""
     from thriftpy2.protocol import TCyBinaryProtocol
@@ -103,7 +98,8 @@ def _datagram(spans: list[Span]) -> bytes:
 
     read: Any = TCyBinaryProtocol
     written: Any = TCompactProtocol
-    batch, into = schema().Batch(), TMemoryBuffer()
+    memory: Any = TMemoryBuffer
+    batch, into = schema().Batch(), memory()
     read(TCyMemoryBuffer(encode(spans[0].service, {}, spans))).read_struct(batch)
     protocol = written(into)
     protocol.write_message_begin("emitBatch", 4, 1)
@@ -118,7 +114,7 @@ def _spans(service: str, count: int) -> list[Span]:
     now = time.time_ns()
     for number in range(count):
         trace, parent = (secrets.token_hex(16), "") if number % TRACE == 0 else (made[-1].trace, made[-1].span)
-        attributes = {
+        attributes: Attributes = {
             "http.request.method": "GET",
             "url.path": f"/items/{number}",
             "db.system.name": "sqlite",
@@ -127,7 +123,7 @@ def _spans(service: str, count: int) -> list[Span]:
         made.append(
             Span(
                 trace, secrets.token_hex(8), parent, "GET /items", Kind.INTERNAL, now, now + 1_000_000, service,
-                attributes=dict(attributes), resource={"service.name": service, "process.pid": 1},
+                attributes=attributes, resource={"service.name": service, "process.pid": 1},
             )
         )  # fmt: skip
     return made

@@ -1,18 +1,18 @@
 """The gateway's warm path with tracing, beside the same without: requests a second, and CPU of each.
 
-Three gateways stand behind the same load, each alone while it is measured; a turn measures each once, and ratios are
-taken turn by turn. On a machine that does other work, CPU per request is the steadier of the two.
+Three gateways stand behind the same load, each alone while it is measured. A turn measures each once, and ratios
+are taken turn by turn. On a machine that does other work, CPU per request is the steadier of the two.
 """
 
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.cold import Figure
 from bench.gateway import sides
-from bench.gateway.load import send
+from bench.gateway.load import Load, send
 
 TURNS, SECONDS, CONNECTIONS = 9, 3.0, 64
 WAYS: dict[str, dict[str, object]] = {
@@ -45,7 +45,10 @@ def warm() -> Iterator[Figure]:
         )
 
 
-def _beside(name, turns, way, figure, bound, at_least=False):
+def _beside(
+    name: str, turns: list[dict[str, Load]], way: str, figure: Callable[[Load], float], bound: float,
+    at_least: bool = False,
+) -> Figure:  # fmt: skip
     pairs = [(figure(turn[way]), figure(turn["off"])) for turn in turns]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     return Figure(name, ours, theirs, statistics.median(a / b for a, b in pairs), round(bound, 3), "×", at_least)

@@ -11,7 +11,7 @@ from sampan.output.store import Batch, OutputStore, Place
 from sampan.telemetry.logs import Log
 
 WINDOW = 0.08  # seconds between two commits: an fsync each
-OF_ONE = 2 << 20  # bytes of one function's lines that may wait
+OF_ONE = 512 << 10  # bytes of one function's lines that may wait: other functions' wait for as long as they take
 OF_ALL = 32 << 20
 PATIENCE = (0.5, 30.0)  # seconds between tries when the database refuses: at first, at most
 

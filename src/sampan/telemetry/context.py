@@ -89,7 +89,7 @@ def sampled(context: Context, ratio: float, trace: str) -> bool:
 
 @functools.lru_cache(1024)
 def _limit(ratio: float) -> str:
-    """What the lower half of a sampled trace's id is less than. Digits of one length compare as their numbers do."""
+    """What the lower half of a sampled trace's id is less than: digits of one length compare as their numbers."""
     return "g" if ratio >= 1.0 else f"{round(ratio * _ALL):016x}"
 
 
