@@ -4,10 +4,11 @@ PYTHON_BIN := .venv/bin
 ROOT := $(filter 0,$(shell id -u))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo stop-demo test lint format images bench bench-gateway soak clean
+.PHONY: help setup setup-dev compile compiled demo stop-demo test lint format images bench bench-gateway bench-telemetry
+.PHONY: soak clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## Install what is missing, into the system (apt-get) and into .venv
 	@scripts/setup
@@ -15,7 +16,13 @@ setup:  ## Install what is missing, into the system (apt-get) and into .venv
 setup-dev:
 	@scripts/setup --dev
 
-demo: setup  ## See it work, in about a minute: two images become functions
+compile: setup  ## Compile the gateway's hot path, if its sources have changed since
+	@$(PYTHON_BIN)/python -m sampan.serve.compiling
+
+compiled: setup  # or not, and then it has said why
+	@$(PYTHON_BIN)/python -m sampan.serve.compiling || true
+
+demo: compiled  ## See it work, in about a minute: two images become functions
 	@$(PYTHON_BIN)/python -m examples.demo $(DEMO)
 
 stop-demo:  ## Stop the platform that the demo left running, and remove its state
@@ -38,13 +45,16 @@ format: setup-dev  ## Let ruff put the sources into shape
 images: setup  ## Build the example images, and say where they are
 	@$(PYTHON_BIN)/python -m examples.images
 
-bench: setup-dev  ## Measure the platform beside its floors (needs root, takes minutes)
+bench: setup-dev compiled  ## Measure the platform beside its floors (needs root, takes minutes)
 	@$(PYTHON_BIN)/python -m bench.report
 
-bench-gateway: setup-dev  ## Measure the gateway beside nginx (BENCH="--quick" for minutes instead of half an hour)
+bench-gateway: setup-dev compiled  ## Measure the gateway beside nginx (BENCH="--quick" for minutes instead of half an hour)
 	@$(PYTHON_BIN)/python -m bench.gateway $(BENCH)
 
-soak: setup-dev  ## Mixed traffic while processes are killed and functions deployed (needs root; SOAK="--minutes N")
+bench-telemetry: setup-dev compiled  ## Measure what telemetry costs and carries (needs root, takes minutes)
+	@$(PYTHON_BIN)/python -m bench.telemetry
+
+soak: setup-dev compiled  ## Mixed traffic while processes are killed and functions deployed (needs root; SOAK="--minutes N")
 	@$(PYTHON_BIN)/python -m bench.soak $(SOAK)
 
 clean:  ## Remove what tools and benchmarks left in the checkout

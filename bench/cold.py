@@ -38,12 +38,14 @@ class Figure(msgspec.Struct, frozen=True):
     measured: float
     floor: float | None
     value: float  # what the promise is about: the ratio of the two, or the measured value itself
-    bound: float
+    bound: float | None  # None: for orientation
     unit: str  # "×" for a ratio
     at_least: bool = False  # the bound is a floor, not a ceiling
 
     @property
     def kept(self) -> bool:
+        if self.bound is None:
+            return True
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 

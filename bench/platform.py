@@ -14,6 +14,8 @@ from pathlib import Path
 from bench.floor import first_byte
 from sampan import settings
 from sampan.sdk import Client
+from sampan.sdk.errors import NotFound
+from sampan.serve.layout import Layout
 from tests import images
 
 SAMPAN = Path(sys.executable).with_name("sampan")
@@ -31,7 +33,8 @@ class Platform:
     def __init__(self, state: Path, port: int, registry_port: int) -> None:
         self.port = port
         self._state = state
-        self._realm = settings.Platform(state=str(state)).realm
+        self.realm = settings.Platform(state=str(state)).realm
+        self.layout = Layout(settings.Settings(platform=settings.Platform(state=str(state))))
         self._registry = f"localhost:{registry_port}"
         self._client: Client | None = None
 
@@ -77,9 +80,29 @@ class Platform:
 
     def started(self, function: str) -> int:
         """How many instances the function has whose program runs; spares are not counted."""
+        return sum(each.status != "Creating" for each in self.client.list_instances(function))
+
+    @property
+    def client(self) -> Client:
         if self._client is None:
-            self._client = Client(state=self._state, environment={})
-        return sum(each.status != "Creating" for each in self._client.list_instances(function))
+            self._client = self.new_client()
+        return self._client
+
+    def new_client(self) -> Client:
+        """One more, for another thread."""
+        return Client(state=self._state, environment={})
+
+    def has_trace(self, id: str) -> bool:
+        """Whether anything of a trace is in the store."""
+        try:
+            return bool(self.client.trace(id).spans)
+        except NotFound:
+            return False
+
+    def stored_spans(self, service: str) -> int:
+        """How many spans of a service are in the store."""
+        traces = self.client.traces(service=service, page_size=1500)
+        return sum(share.spans for trace in traces for share in trace.services if share.name == service)
 
     def until(self, function: str, count: int) -> None:
         """Waits for exactly `count` started instances. Raises: Broken."""
@@ -98,7 +121,7 @@ class Platform:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if f"/sampan-{self._realm}/" in (entry / "cgroup").read_text():
+                if f"/sampan-{self.realm}/" in (entry / "cgroup").read_text():
                     found.append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile
@@ -109,7 +132,7 @@ class Platform:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if f"/run/sampan-{self._realm}/" in (entry / "cmdline").read_text():
+                if f"/run/sampan-{self.realm}/" in (entry / "cmdline").read_text():
                     found.append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile

@@ -3,8 +3,9 @@
 Every step that a user would type is run through the command line and shown as typed; what only a program can
 measure (a cold start beside a warm call, twenty calls at once, failed calls during a shift) goes through the SDK.
 
-    python -m examples.demo [--port 9000] [--registry-port 5000]    tell it; the platform is left running
-    python -m examples.demo --stop                                   stop that platform, remove its state
+    python -m examples.demo [--port 9000] [--registry-port 5000] [--telemetry-port 16686]
+                                       tell it; the platform is left running
+    python -m examples.demo --stop     stop that platform, remove its state
 """
 
 import argparse
@@ -31,7 +32,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from examples import images
-from sampan.sdk import Client, Retries, SdkError
+from sampan.sdk import Client, NotFound, Retries, SdkError
 
 STATE = Path("/var/lib/sampan-demo")
 SAMPAN = Path(sys.executable).with_name("sampan")
@@ -58,6 +59,7 @@ class Demo:
         self._client = client
         self._port = port
         self._registry = f"localhost:{registry_port}"
+        self._request = ""  # id of the newest call
 
     def tell(self) -> None:
         """All chapters, in order. Raises: DemoFailed, BuildFailed, SdkError."""
@@ -65,6 +67,7 @@ class Demo:
         cold, warm = self.first_call()
         most = self.load()
         self.back_to_zero()
+        self.seen_through()
         self.release()
         calls = self.shift()
         self.what_it_said()
@@ -133,6 +136,29 @@ class Demo:
             f"The next call took {taken:.1f} ms: a created sandbox, its program not yet started, was at hand."
         )
 
+    def seen_through(self) -> None:
+        chapter(
+            "Nothing in the dark", "That call once more, as a trace: where its time went, its cold start included."
+        )
+        with out.status("waiting until its trace is kept"):
+            self._wait_for_trace(self._request)
+        sampan("trace", self._request)
+
+    def _wait_for_trace(self, request: str) -> None:
+        """Raises: DemoFailed."""
+        deadline = time.monotonic() + 20
+        while not self._has_trace(request):
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the trace of request {request} is not there after 20 s")
+            time.sleep(0.2)
+
+    def _has_trace(self, request: str) -> bool:
+        try:
+            self._client.trace(request)
+        except NotFound:
+            return False
+        return True
+
     def _wait_for_none(self, function: str) -> float:
         """Seconds until no instance of it was left. Raises: DemoFailed."""
         begun = time.monotonic()
@@ -171,9 +197,13 @@ class Demo:
         return total
 
     def what_it_said(self) -> None:
-        chapter("Logs", "What each instance wrote, and which call it belongs to.")
+        chapter(
+            "Logs and the bill", "What each instance wrote, for which call; and what all of it would have cost."
+        )
         sampan("invoke", "hello", "--data", "an event", "--log")
+        time.sleep(1.5)  # output is gathered once a second
         sampan("logs", "hello", "--tail", "6")
+        sampan("bill")
 
     def _call(self, name: str, path: str = "/") -> tuple[float, str]:
         """Milliseconds and body of one call of the function's public URL. Raises: DemoFailed."""
@@ -183,6 +213,7 @@ class Demo:
             connection.request("GET", path, headers={"Host": f"{name}.localhost:{self._port}"})
             response = connection.getresponse()
             body = response.read().decode(errors="replace")
+            self._request = response.getheader("X-Fc-Request-Id", "")
         except (OSError, http.client.HTTPException) as error:
             raise DemoFailed(f"calling {name}{path}: {error}") from error
         finally:
@@ -232,6 +263,8 @@ class Demo:
             f"  curl http://web.localhost:{self._port}/",
             f"  curl 'http://hello.localhost:{self._port}/slow?ms=500'",
             f"  {SAMPAN_SHOWN} {state} status",
+            f"  {SAMPAN_SHOWN} {state} top",
+            f"  {SAMPAN_SHOWN} {state} traces",
             f"  {SAMPAN_SHOWN} {state} describe hello",
             f"  {SAMPAN_SHOWN} {state} rollback hello --alias prod",
             "",
@@ -269,10 +302,11 @@ def sampan(*arguments: str, shown: bool = True, hints: bool = True) -> None:
         raise DemoFailed(f"`sampan {shlex.join(arguments)}`: {error}") from error
 
 
-def begin(port: int, registry_port: int) -> None:
+def begin(port: int, registry_port: int, telemetry_port: int) -> None:
     """A platform with nothing in it, on these ports. Raises: DemoFailed."""
     stop()
-    for number, option in ((port, "--port"), (registry_port, "--registry-port")):
+    options = {"--port": port, "--registry-port": registry_port, "--telemetry-port": telemetry_port}
+    for option, number in options.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -285,7 +319,8 @@ def begin(port: int, registry_port: int) -> None:
     chapter("The platform", "One command, one machine.")
     began = time.monotonic()
     out.print(f"[bold]$ sampan up --detach --state {STATE}[/]")
-    sampan("up", "--detach", "--port", str(port), "--registry-port", str(registry_port), shown=False)
+    ports = ("--port", str(port), "--registry-port", str(registry_port))
+    sampan("up", "--detach", *ports, "--set", f"telemetry.port={telemetry_port}", shown=False)
     out.print(
         f"up after {time.monotonic() - began:.1f} s: http://localhost:{port}, images at localhost:{registry_port}"
     )
@@ -302,6 +337,9 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description="Show what Sampan does, on this machine.")
     parser.add_argument("--port", type=int, default=9000, help="of the front door (9000)")
     parser.add_argument("--registry-port", type=int, default=5000, help="of the registry (5000)")
+    parser.add_argument(
+        "--telemetry-port", type=int, default=16686, help="of Jaeger's query API and /metrics (16686)"
+    )
     parser.add_argument("--stop", action="store_true", help="stop the demo's platform and remove its state")
     return parser.parse_args(given)
 
@@ -318,7 +356,7 @@ def main(given: list[str]) -> int:
             stop()
             out.print("The demo's platform is stopped and its state removed.")
             return 0
-        begin(asked.port, asked.registry_port)
+        begin(asked.port, asked.registry_port, asked.telemetry_port)
         # A call that failed is a call that failed: what a retry would hide is what this demo counts.
         with Client(state=STATE, environment={}, retries=Retries(attempts=1)) as client:
             Demo(client, asked.port, asked.registry_port).tell()

@@ -1,10 +1,16 @@
 """For all tests."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from sampan.serve import compiled
+
+if os.environ.get("SAMPAN_COMPILED") == "1" and not compiled.use():  # else tests see the sources
+    pytest.exit("SAMPAN_COMPILED=1, but there is no compiled hot path; run `make compile`", returncode=2)
 
 # How long an example takes is the machine's matter: a busy one must not fail a test.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -20,6 +20,7 @@ from bench.gateway.figures import FIGURES, Bench, Figure
 from bench.gateway.machine import Unmeasured
 from bench.gateway.plot import draw
 from bench.gateway.report import Kept, notes, table
+from sampan.serve import compiled
 
 RESULTS = Path(__file__).parent.parent / "results"
 QUICK = "--quick"
@@ -49,8 +50,13 @@ def measure(
             return figures, unmeasured, bench.peaks
 
 
+def form() -> str:
+    """Of the gateway's hot path: what its processes find, as they are started here."""
+    return "interpreted" if compiled.build() is None else "compiled"
+
+
 def versions() -> dict[str, str]:
-    told = {"python": platform.python_version()}
+    told = {"python": platform.python_version(), "hot path": form()}
     for name, flag in (("nginx", "-v"), ("go", "version")):
         try:
             done = subprocess.run([machine.program(name), flag], capture_output=True, text=True, check=False)
@@ -83,6 +89,7 @@ def main(words: list[str]) -> int:
     title = f"The gateway beside nginx, {at}, {kept.cores} × {kept.processor}{', QUICK' if quick else ''}"
     draw(figures, peaks, title, base.with_suffix(".png"))
     out.print("\n", table(figures), "")
+    out.print(f"[dim]· the gateway's hot path is {form()}[/]")
     for note in notes(figures):
         out.print(f"[dim]· {note}[/]")
     missed = sum(not figure.kept for figure in figures)

@@ -1,9 +1,9 @@
-"""A control that does the least: one public function, whose instances are all the same backend.
+"""A control and a collector that do the least: one public function, whose instances are all the same backend.
 
 python -m bench.gateway.control SETTINGS-FILE BACKEND-PORT INSTANCES SLOTS
 
 It speaks over the real link, so that the gateways do all that they do in production: they are told routes, hold
-leases, frame every request in the instances' logs and report every invocation.
+leases, frame every request in the instances' logs, and report every invocation until it is confirmed.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.link import channel
+from sampan.link import channel, reports
 from sampan.link.messages import Down, FunctionRoute, GiveBack, Grant, Hello, Routes, ServedVersion, Up
+from sampan.link.reports import Kept
 from sampan.model.names import LATEST, InstanceId, version_key
 from sampan.model.trigger import AuthType, HttpTrigger
 from sampan.serve import role
@@ -30,6 +31,16 @@ FREEZE_DELAY = 3600.0
 
 LOG_KEPT = 8 << 20
 """Bytes of an instance's log; sandboxd bounds logs too."""
+
+
+class _Records(msgspec.Struct, frozen=True, tag="Records"):
+    """As `link.reports.Records`, left encoded."""
+
+    seq: int
+    records: list[msgspec.Raw]
+
+
+Reported = reports.Hello | _Records | reports.Started | reports.Gauges
 
 
 class Staged:
@@ -49,6 +60,11 @@ class Staged:
                     one.send(self._grant(InstanceId(f"c-{next(self._numbers):024x}")))
             case GiveBack(instance):
                 one.send(self._grant(instance))
+
+    def keep(self, one: "channel.Channel[Reported, Kept]", message: "Reported") -> None:
+        """Confirm at once: what a collector does with records is not the gateway's cost."""
+        if isinstance(message, _Records):
+            one.send(Kept(message.seq + len(message.records) - 1))
 
     async def bound_logs(self) -> None:
         """For ever."""
@@ -83,10 +99,15 @@ def main(file: str, *numbers: str) -> None:
         server = await channel.serve(
             layout.link_socket, lambda: channel.Channel(decoder, staged.hear, lambda _: None)
         )
+        reported = msgspec.msgpack.Decoder(Reported)
+        collector = await channel.serve(
+            layout.reports_socket, lambda: channel.Channel(reported, staged.keep, lambda _: None)
+        )
         bounding = asyncio.get_running_loop().create_task(staged.bound_logs())
         await asked
         bounding.cancel()
         server.close()
+        collector.close()
 
     role.run(work)
 

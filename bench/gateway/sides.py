@@ -2,9 +2,10 @@
 
 import http.client
 import os
+import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,22 +113,24 @@ def go(directory: Path, behind: Side) -> Iterator[Side]:
 @contextmanager
 def gateway(
     directory: Path, behind: Side, cores: Sequence[Sequence[int]] = (PROXY,), instances: int = INSTANCES,
-    slots: int = SLOTS, queue: int = 1000,
+    slots: int = SLOTS, queue: int = 1000, given: Mapping[str, object] | None = None,
 ) -> Iterator[Side]:  # fmt: skip
     """As many gateway processes as `cores` has parts, started as the supervisor does, with a staged control.
 
-    instances, slots: what each of them is granted; queue: requests that may wait.
+    instances, slots: what each of them is granted; queue: requests that may wait; given: further settings.
     """
     [port] = free_ports(1)
     directory = directory / f"gateway-{port}"
     settings = load(None, {}, {
         "platform.state": str(directory), "platform.run": str(directory / "run"), "gateway.port": port,
         "gateway.queue_length": queue, "gateway.processes": len(cores), "gateway.drain": 1.0,
+        **(given or {}),
     })  # fmt: skip
-    file = _laid_out(settings)
     log = directory / "gateway.log"
-    staged = (sys.executable, "-m", "bench.gateway.control", str(file), *map(str, (behind.port, instances, slots)))
     with ExitStack() as stack:
+        file = stack.enter_context(laid_out(settings))
+        words = (str(file), *map(str, (behind.port, instances, slots)))
+        staged = (sys.executable, "-m", "bench.gateway.control", *words)
         stack.enter_context(running(LOAD, *staged, log=log))
         listeners = [stack.enter_context(_listener(port)) for _ in cores]
         side = Side("gateway", port)
@@ -141,14 +144,19 @@ def gateway(
         yield _answering(side, log)
 
 
-def _laid_out(settings: Settings) -> Path:
+@contextmanager
+def laid_out(settings: Settings) -> Iterator[Path]:
     """The directories of a platform, and the file with its settings."""
     layout = Layout(settings)
     layout.state.mkdir()
     owner = ensure_user(settings.platform.user) if os.geteuid() == 0 else (os.getuid(), os.getgid())
     layout.make(*owner)
     layout.settings.write_bytes(msgspec.json.encode(settings))
-    return layout.settings
+    try:
+        yield layout.settings
+    finally:
+        if layout.journals is not None:  # beside the other directories, in memory
+            shutil.rmtree(layout.journals, ignore_errors=True)
 
 
 def _listener(port: int) -> socket.socket:

@@ -10,6 +10,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -293,12 +294,15 @@ def _check(settings: Settings) -> None:
             sixteen = False
         if not sixteen:
             raise BadSettings(f"engine.network is '{network}'; allowed is a range like 10.99.0.0/16")
-    gateway, registry = settings.gateway, settings.registry
-    one_place = gateway.listen == registry.listen or {gateway.listen, registry.listen} & {"0.0.0.0", "::"}
-    if registry.enabled and gateway.port == registry.port and one_place:
-        raise BadSettings(f"gateway.port and registry.port are both {gateway.port}")
-    if gateway.tls_port:
-        if gateway.tls_port == gateway.port:
-            raise BadSettings(f"gateway.tls_port and gateway.port are both {gateway.port}")
-        if registry.enabled and gateway.tls_port == registry.port and one_place:
-            raise BadSettings(f"gateway.tls_port and registry.port are both {gateway.tls_port}")
+    _check_ports(settings)
+
+
+def _check_ports(settings: Settings) -> None:
+    """Raises: BadSettings, of two that would be one."""
+    gateway, registry, telemetry = settings.gateway, settings.registry, settings.telemetry
+    ports = [("gateway.port", gateway.listen, gateway.port), ("gateway.tls_port", gateway.listen, gateway.tls_port)]
+    ports += [("registry.port", registry.listen, registry.port)] if registry.enabled else []
+    ports += [("telemetry.port", telemetry.listen, telemetry.port)]
+    for (one, here, port), (other, there, same) in combinations(ports, 2):
+        if port and port == same and (here == there or {here, there} & {"0.0.0.0", "::"}):
+            raise BadSettings(f"{one} and {other} are both {port}")

@@ -13,29 +13,27 @@ from typing import Any
 import uvicorn
 
 from sampan.api.app import app
+from sampan.api.passing import Collector
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
-from sampan.engine.engine import LogChunk, Stream
 from sampan.model.access import AccessKey
-from sampan.model.errors import Failure, FailureKind, StartFailed
+from sampan.model.errors import Failure, StartFailed
 from sampan.model.image import Image, ImageConfig
 from sampan.settings import Gateway, Settings
 from sampan.store.database import Database, migrate, sqlite_url
+from tests.api.collecting import Collecting
 
 IMAGE = Image("nginx:1", "sha256:" + "1" * 64, ImageConfig(exposed_ports=(80,)), 1234, ("no .pyc files",))
 
 
 class Rooms:
-    """Instances, Shifts, LogSource and Status, as a test wants them."""
+    """Instances, Shifts and Status, as a test wants them."""
 
     def __init__(self) -> None:
         self.running: list[Any] = []
         self.instance_counts: dict[str, int] = {}
         self.shifted: list[list[str]] = []
         self.not_ready: Failure | None = None
-        self.outputs: dict[tuple[str, Stream], bytes] = {}
-        self.origins: list[tuple[str, str]] = []
-        self.over: set[str] = set()
 
     def views(self, function):
         return [view for view in self.running if view.function == function]
@@ -54,19 +52,6 @@ class Rooms:
     def progress(self, function):
         return []
 
-    def instances(self, function):
-        return list(self.origins)
-
-    async def read(self, instance, stream, position, limit):
-        data = self.outputs.get((instance, stream))
-        if data is None:
-            raise StartFailed(Failure(FailureKind.NO_SUCH_SANDBOX, "unknown"))
-        begin = max(0, len(data) + position) if position < 0 else position
-        piece = data[begin : begin + limit]
-        end = begin + len(piece)
-        marks = ((end, 1_700_000_000_000_000_000 + end),) if piece else ()
-        return LogChunk(piece, begin, end, instance in self.over and end == len(data), marks)
-
     async def status(self):
         return {"gateways": 1}
 
@@ -77,8 +62,9 @@ class Rooms:
 class Served:
     """What a test holds of the running API."""
 
-    def __init__(self, loop, catalog, rooms, port, key) -> None:
+    def __init__(self, loop, catalog, rooms, collecting, port, key) -> None:
         self.loop, self.catalog, self.rooms, self.port, self.key = loop, catalog, rooms, port, key
+        self.collecting: Collecting = collecting
 
     def run(self, coroutine) -> Any:
         """Run on the API's own loop."""
@@ -103,8 +89,9 @@ class _Server(uvicorn.Server):
 def served(directory: Path, clock=time.time) -> Iterator[Served]:
     url = sqlite_url(directory / "db" / "catalog.db")
     migrate(url)
+    collecting = Collecting(directory / "collector.sock")
     begun: Future[Any] = Future()
-    thread = threading.Thread(target=asyncio.run, args=(_serve(url, begun, clock),))
+    thread = threading.Thread(target=asyncio.run, args=(_serve(url, collecting, begun, clock),))
     thread.start()
     try:
         handle, server = begun.result(30)
@@ -114,17 +101,20 @@ def served(directory: Path, clock=time.time) -> Iterator[Served]:
         thread.join(30)
 
 
-async def _serve(url: str, begun: "Future[Any]", clock) -> None:
+async def _serve(url: str, collecting: Collecting, begun: "Future[Any]", clock) -> None:
     database, rooms = Database(url), Rooms()
     catalog = Catalog(database, Defaults(account="1", region="local", max_instances=100))
     key: AccessKey = (await catalog.ensure_key("1"))[0]
     settings = Settings(gateway=Gateway(port=9000))
-    api = app(catalog, rooms, rooms, rooms, rooms, settings, clock)
+    collector = Collector(collecting.socket)
+    api = app(catalog, rooms, rooms, collector, rooms, settings, clock)
     config = uvicorn.Config(api, log_config=None, lifespan="off", access_log=False)
     server = _Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]  # it listens: who connects before uvicorn accepts merely waits
-    begun.set_result((Served(asyncio.get_running_loop(), catalog, rooms, port, key), server))
+    begun.set_result((Served(asyncio.get_running_loop(), catalog, rooms, collecting, port, key), server))
     await server.serve(sockets=[listener])
     listener.close()
+    await collecting.stop()
+    await collector.aclose()
     await database.close()

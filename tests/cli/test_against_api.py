@@ -5,7 +5,8 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,24 +14,29 @@ import uvicorn
 from typer.testing import CliRunner
 
 from sampan.api.app import app as api
+from sampan.api.passing import Collector
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
 from sampan.cli.app import app
 from sampan.cli.failures import Code
-from sampan.engine.engine import LogChunk, Stream
+from sampan.collector import output_api
+from sampan.collector.app import app as collecting
 from sampan.model.access import AccessKey
 from sampan.model.image import Image, ImageConfig, PullProgress
 from sampan.model.instance import InstanceState, InstanceView
 from sampan.model.names import InstanceId, VersionKey, version_key
+from sampan.output.levels import Level
+from sampan.output.lines import Line
+from sampan.output.store import Batch, OutputStore
 from sampan.settings import Settings
 from sampan.store.database import Database, migrate, sqlite_url
+from tests.api.collecting import UnixServer
 
 INSTANCE = InstanceId("c-0123456789abcdef01234567")
-OUTPUT = b"listening\nGET /\n"
 
 
 class Platform:
-    """The rooms the API asks, as far as this story needs them: one instance, one log, every image good but one."""
+    """The rooms the API asks, as far as this story needs them: one instance, every image good but one."""
 
     def views(self, function: str) -> list[InstanceView]:
         return [InstanceView(INSTANCE, function, "LATEST", 1, InstanceState.READY, "", 1, "", 1, 0)]
@@ -46,14 +52,6 @@ class Platform:
 
     def progress(self, function: str) -> list[PullProgress]:
         return [PullProgress("sha256:" + "a" * 64, 5, 10, "downloading")]
-
-    def instances(self, function: str) -> Sequence[tuple[InstanceId, VersionKey]]:
-        return [(INSTANCE, version_key(function, "LATEST", 1))]
-
-    async def read(self, instance: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:
-        data = OUTPUT if stream is Stream.STDOUT else b""
-        start = max(0, position)
-        return LogChunk(data[start:], start, len(data), True, ((len(data), 1_700_000_000_000_000_000),))
 
     async def status(self) -> Mapping[str, object]:
         return {"node": "ready"}
@@ -90,15 +88,38 @@ async def _preparing(catalog: Catalog) -> AsyncIterator[None]:
             await task
 
 
-async def _serve(url: str, listener: socket.socket, server: "list[uvicorn.Server]", keys: list[AccessKey]) -> None:
-    database, platform, settings = Database(url), Platform(), Settings()
+@contextlib.asynccontextmanager
+async def _collecting(directory: Path, function: str) -> AsyncIterator[Collector]:
+    """The API's way to a collector that knows one log."""
+    url, place = sqlite_url(directory / "telemetry.db"), directory / "collector.sock"
+    await asyncio.to_thread(migrate, url, "telemetry")
+    database, collector = Database(url), Collector(place)
+    store = OutputStore(database, time.time_ns)
+    version, now = version_key(function, "LATEST", 1), time.time_ns()
+    texts = ("listening", "GET /")
+    lines = [Line(now, INSTANCE, version, "stdout", "", Level.UNKNOWN, text) for text in texts]
+    await store.commit([Batch(function, lines)])
+    routes = output_api.routes(store, lambda name: name == function, time.time_ns)
+    server = UnixServer(collecting(routes), place)
+    await server.start()
+    yield collector
+    await server.stop()
+    await collector.aclose()
+    await database.close()
+
+
+async def _serve(
+    directory: Path, listener: socket.socket, server: "list[uvicorn.Server]", keys: list[AccessKey]
+) -> None:
+    platform, settings = Platform(), Settings()
+    database = Database(sqlite_url(directory / "catalog.db"))
     try:
         catalog = Catalog(database, Defaults())
         key, _ = await catalog.ensure_key("1000000000000000")
         keys.append(key)
-        application = api(catalog, platform, platform, platform, platform, settings)
-        server.append(uvicorn.Server(uvicorn.Config(application, log_config=None, lifespan="off")))
-        async with _preparing(catalog):
+        async with _preparing(catalog), _collecting(directory, "web") as collector:
+            application = api(catalog, platform, platform, collector, platform, settings)
+            server.append(uvicorn.Server(uvicorn.Config(application, log_config=None, lifespan="off")))
             await server[0].serve(sockets=[listener])
     finally:
         await database.close()
@@ -108,11 +129,10 @@ async def _serve(url: str, listener: socket.socket, server: "list[uvicorn.Server
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    url = sqlite_url(tmp_path / "catalog.db")
-    migrate(url)
+    migrate(sqlite_url(tmp_path / "catalog.db"))
     server: list[uvicorn.Server] = []
     keys: list[AccessKey] = []
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(url, listener, server, keys)))
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(tmp_path, listener, server, keys)))
     thread.start()
     try:
         for _ in range(3000):

@@ -13,15 +13,16 @@ from sampan.gateway.reports import Reports as GatewayReports
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
-from sampan.link.reports import Down, Gauge, Gauges, Hello, Records, Told, Up
+from sampan.link.reports import Down, Gauge, Gauges, Hello, Records, Started, Told, Up
 from sampan.meter import tables
 from sampan.meter.ledger import Batch, Ledger
+from sampan.model.instance import Stage as Step
 from sampan.model.invocation import InvocationRecord, VersionFacts
-from sampan.model.names import VersionKey
+from sampan.model.names import InstanceId, VersionKey
 from sampan.store.database import Database
 from tests.link.memory import in_memory
 from tests.link.test_journal import LIFE, abandon
-from tests.meter.making import FACTS, WEB, database, recomputed, record, written
+from tests.meter.making import FACTS, MS, START, WEB, database, recomputed, record, written
 
 PATIENCE = 20.0
 SERVED = ServedVersion(WEB, "web", "LATEST", 10, 3.0, 512, "", 1.0, 10.0)
@@ -196,6 +197,39 @@ async def test_who_speaks_before_it_said_who_it_is_is_cut_off(stage: Stage) -> N
     async with asyncio.timeout(PATIENCE):
         await stage.lost.wait()
     assert await written(stage.store) == {}
+
+
+def started(instance: str, length: int = MS) -> Started:
+    return Started(InstanceId(instance), (Step("ready", START - length, START),))
+
+
+async def test_a_start_that_was_told_beside_its_record_completes_it(stage: Stage) -> None:
+    """Those that were granted before the instance was ready do not say how it started."""
+    whole = record(3, cold=True, startup=started("c-1", 5 * MS).startup)
+    cold, other = record(1, cold=True), record(2, cold=True, instance="c-2")
+    one = await stage.connect(
+        Hello("g1", "life"), started("c-1"), Records(1, (cold, record(4), other, whole), FACTS)
+    )
+    assert await stage.answer() == 4
+    startup = started("c-1").startup
+    completed = msgspec.structs.replace(cold, startup=startup)
+    assert stage.ears.records == [completed, record(4), other, whole], "warm, another's and complete ones stay"
+    assert await written(stage.store) == recomputed(stage.ears.records)
+    again = await stage.connect(Hello("g2", "other"), Records(1, (cold,), FACTS))
+    await stage.answer()
+    assert stage.ears.records[-1].startup == startup, "whichever gateway's record it is"
+    one.close()
+    again.close()
+
+
+async def test_of_starts_a_bounded_number_is_remembered(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STARTUPS", 2)
+    cold = tuple(record(number, cold=True, instance=f"c-{number}") for number in (1, 2, 3))
+    told = [started(each.instance) for each in cold]
+    one = await stage.connect(Hello("g1", "life"), *told, Records(1, cold, FACTS))
+    await stage.answer()
+    assert [bool(each.startup) for each in stage.ears.records] == [False, True, True]
+    one.close()
 
 
 async def test_gauges_and_functions_are_passed_on_and_a_gateway_that_leaves_has_none(stage: Stage) -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from sampan import settings
 from sampan.engine.engine import Sandbox, SandboxSpec
+from sampan.engine.node.network import DoorPorts
 from sampan.engine.node.node import NodeEngine
 from sampan.engine.node.records import Records
 from tests.engine.contract import DEADLINE, Bench
 from tests.engine.trees import TreeImages
+
+_CLOSED = DoorPorts()
 
 
 class MachineBench(Bench):
@@ -26,7 +29,7 @@ class MachineBench(Bench):
         self.image = self.images.image(tree)
         self.directory, self.realm = directory, realm
 
-    def node(self, ports: tuple[int, ...] = (), **changes: object) -> NodeEngine:
+    def node(self, ports: DoorPorts = _CLOSED, **changes: object) -> NodeEngine:
         """An engine, to be opened."""
         chosen = settings.Engine(**{"network_pool": 2} | changes)  # type: ignore[arg-type]
         run, state = self.directory / "run", self.directory / "state"

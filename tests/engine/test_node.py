@@ -12,7 +12,7 @@ import pytest
 
 from sampan.engine.engine import Gone, Seen, Stream
 from sampan.engine.node.netlink import Netlink
-from sampan.engine.node.network import door_address
+from sampan.engine.node.network import DoorPorts, door_address
 from sampan.engine.remote import RemoteEngine, serve
 from sampan.model.errors import FailureKind
 from sampan.model.instance import InstanceState
@@ -128,7 +128,7 @@ async def test_a_sandbox_reaches_no_other_sandbox_and_no_port_of_the_host(
 async def test_a_sandbox_reaches_the_front_door(place: MachineBench, internet: bool) -> None:
     with socket.create_server(("0.0.0.0", 0)) as door:
         port = door.getsockname()[1]
-        async with place.node(ports=(port,)) as engine:
+        async with place.node(ports=DoorPorts((port,))) as engine:
             place.engine = engine
             ready = await place.ready(internet=internet)
             assert await place.get(ready, f"/reach/{door_address(place.realm)}/{port}") == "0\n"

@@ -11,7 +11,7 @@ from sampan.engine.engine import SandboxSpec
 from sampan.engine.node import seccomp
 from sampan.engine.node.bundle import etc
 from sampan.engine.node.cgroup import layout
-from sampan.engine.node.network import door_address, ranges, rules
+from sampan.engine.node.network import DoorPorts, door_address, ranges, rules
 from sampan.engine.node.spec import CAPABILITIES, Place, oci_spec
 from sampan.engine.node.users import User, resolve
 from sampan.model.errors import FailureKind, StartFailed
@@ -175,9 +175,21 @@ def test_realms_have_their_own_door_and_prefer_different_ranges() -> None:
 
 
 def test_rules_without_front_door_or_resolver_open_nothing() -> None:
-    text = rules("beef", "169.254.1.1", (), ())
+    text = rules("beef", "169.254.1.1", DoorPorts(), ())
     assert "dport" not in text
     assert 'iifname "sbeef*" drop' in text
+
+
+def test_each_protocol_opens_its_own_ports_at_the_doors_address_alone() -> None:
+    text = rules("beef", "169.254.1.1", DoorPorts((80, 4318), (6831, 6832)), ())
+    opened = [line.strip() for line in text.splitlines() if "dport" in line]
+    assert opened == [
+        'iifname "sbeef*" ip daddr 169.254.1.1 tcp dport { 80, 4318 } accept',
+        'iifname "sbeef*" ip daddr 169.254.1.1 udp dport { 6831, 6832 } accept',
+    ]
+    alone = rules("beef", "169.254.1.1", DoorPorts(udp=(6831,)), ())
+    assert "udp dport { 6831 } accept" in alone
+    assert "tcp dport" not in alone
 
 
 MIXED = """\

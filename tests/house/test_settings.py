@@ -25,6 +25,9 @@ from sampan.settings import BadSettings, load
         (b"[gateway]\nport = 5000\n", "registry.port"),
         (b"[gateway]\nport = 8443\ntls_port = 8443\n", "gateway.tls_port"),
         (b"[gateway]\ntls_port = 5000\n", "registry.port"),
+        (b"[gateway]\nport = 16686\n", "telemetry.port"),
+        (b"[gateway]\ntls_port = 16686\n", "telemetry.port"),
+        (b"[telemetry]\nport = 5000\n", "telemetry.port"),
         (b"[nowhere]\nport = 1\n", "nowhere"),
     ],
 )

@@ -149,6 +149,7 @@ class Platform:
         found += [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"sampan-{realm}" in line]
         found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/sampan-{realm}")]
         found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"sampan-{realm}")]
+        found += [str(path) for path in Path("/dev/shm").glob(f"sampan-{realm}")]
         links = os.listdir("/sys/class/net")
         found += [link for link in links if link.startswith(f"s{realm}") or link == f"br{realm}"]
         tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout

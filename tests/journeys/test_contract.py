@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sampan.engine.node.network import door_address
 from sampan.sdk import Client, StartFailed
 from sampan.wire import shapes
 from tests.journeys.platform import PATIENCE, Platform, until
@@ -98,6 +99,11 @@ def fc(headers: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("x-fc-")}
 
 
+def door(platform: Platform) -> str:
+    """Where sandboxes find the platform."""
+    return door_address(platform.settings.platform.realm)
+
+
 def lines_of(client: Client, name: str) -> list[str]:
     return [line.text for line in client.logs(name)]
 
@@ -109,6 +115,8 @@ def test_an_http_call_brings_every_header_of_the_contract(platform: Platform, to
     answer = platform.get(told, "/head")
     found = fc(headers_of(answer.text))
     assert set(found) == HTTP_HEADERS
+    trace, span, *rest = found.pop("x-fc-tracing-opentracing-span-context").split(":")
+    assert (len(trace), len(span), rest) == (32, 16, ["0", "1"])
     assert {name: value for name, value in found.items() if value} == {
         "x-fc-request-id": answer.headers["x-fc-request-id"],
         "x-fc-control-path": "/http-invoke",
@@ -121,6 +129,8 @@ def test_an_http_call_brings_every_header_of_the_contract(platform: Platform, to
         "x-fc-qualifier": "LATEST",
         "x-fc-retry-count": "0",
         "x-fc-client-ip": "127.0.0.1",
+        "x-fc-tracing-opentracing-span-baggages": "e30=",
+        "x-fc-tracing-jaeger-endpoint": f"http://{door(platform)}:14268/api/traces",
     }
 
 
@@ -162,6 +172,9 @@ def test_a_program_finds_where_it_is_in_its_environment(platform: Platform, clie
         "K_SERVICE": told,
         "K_CONFIGURATION": told,
         "GREETING": "hello, ü",
+        "JAEGER_AGENT_HOST": door(platform),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{door(platform)}:4318",
+        "OTEL_SERVICE_NAME": told,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["K_REVISION"].startswith(told)
@@ -188,9 +201,13 @@ def test_a_function_says_that_it_failed_with_fc_status(platform: Platform, clien
     answer = platform.get(told, "/status?code=201&fc=404")
     assert (answer.status_code, answer.text) == (201, "as told\n")
     assert "x-fc-status" not in answer.headers
-    ends = [line for line in lines_of(client, told) if line.endswith("Error: Unhandled Exception")]
+
+    def ends() -> list[str]:
+        return [line for line in lines_of(client, told) if line.endswith("Error: Unhandled Exception")]
+
     requests = (result.request_id, answer.headers["x-fc-request-id"])
-    assert ends == [f"FC Invoke End RequestId: {request}, Error: Unhandled Exception" for request in requests]
+    until(lambda: len(ends()) == 2, "both ends are in the log")
+    assert ends() == [f"FC Invoke End RequestId: {request}, Error: Unhandled Exception" for request in requests]
 
 
 # ── hooks ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -288,6 +305,7 @@ def test_a_request_is_framed_in_the_log_and_its_lines_carry_its_id(
 ) -> None:
     with function(client, "framed", image) as name:
         ids = [platform.get(name, f"/print?lines={n}&bytes=20").headers["x-fc-request-id"] for n in (1, 2)]
+        until(lambda: len(lines_of(client, name)) == 8, "all of it is in the log")
         rows = [json.loads(line) for line in platform.cli("logs", name, "-o", "json").stdout.splitlines()]
         assert [(row["text"], row["requestId"]) for row in rows] == [
             ("misbehave listens", ""),
@@ -315,7 +333,7 @@ def test_what_a_request_printed_comes_with_its_answer(client: Client, image: str
         assert "Memory Size: 128 MB" in result.log
 
 
-def test_a_log_outlives_its_instance_and_the_control_process(
+def test_a_log_outlives_its_instance_and_the_processes_that_tell_it(
     platform: Platform, client: Client, image: str
 ) -> None:
     with function(client, "kept", image, idle_timeout=1) as name:
@@ -323,8 +341,9 @@ def test_a_log_outlives_its_instance_and_the_control_process(
         until(lambda: "terminated" in lines_of(client, name), "its first instance has ended")
         before = lines_of(client, name)
         assert "line 0 0000" in before
-        platform.kill("control")
-        assert lines_of(client, name) == before
+        for process in ("control", "collector"):
+            platform.kill(process)
+            assert lines_of(client, name) == before
         platform.get(name, "/print?lines=1&bytes=22")
         until(lambda: "line 0 000000" in lines_of(client, name), "its second instance is in the log")
         assert lines_of(client, name)[: len(before)] == before

@@ -29,7 +29,7 @@ def ids(platform: Platform) -> set[str]:
     return {row["instanceId"] for row in platform.instances("steady")}
 
 
-@pytest.mark.parametrize("name", ["control", "sandboxd", "containerd", "registry"])
+@pytest.mark.parametrize("name", ["control", "sandboxd", "containerd", "registry", "collector"])
 def test_no_request_fails_and_no_instance_is_lost_when_it_dies(mortal: Platform, name: str) -> None:
     before = ids(mortal)
     with Load(mortal, "steady") as load:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def dead(pid: int) -> bool:
 def test_a_platform_comes_up_serves_and_leaves_nothing_behind(own_state: Path) -> None:
     with running(own_state) as platform:
         assert {row.state for row in platform.processes().values()} == {"ready"}
+        assert set(platform.json("status")["platform"]["platform"]["parts"].values()) == {"ok"}, (
+            "what is ready is well at once"
+        )
         credentials = platform.layout.credentials
         assert credentials.stat().st_mode & 0o777 == 0o600
         image = platform.push("static")
@@ -46,7 +50,7 @@ def test_gateway_and_control_run_as_an_unprivileged_user(platform: Platform) -> 
     for name, row in platform.processes().items():
         status = Path(f"/proc/{row.pid}/status").read_text()
         uid = int(status.split("Uid:")[1].split()[0])
-        if name in ("control", "gateway-1", "registry"):
+        if name in ("control", "gateway-1", "registry", "collector"):
             assert uid != 0, name
             assert "NoNewPrivs:\t1" in status, name
             assert "CapEff:\t0000000000000000" in status, name
@@ -95,13 +99,14 @@ def test_sandboxes_can_be_left_running_over_an_upgrade(own_state: Path) -> None:
     assert platform.traces() == []
 
 
-def test_a_port_in_use_is_named(own_state: Path, platform: Platform) -> None:
-    port = platform.settings.gateway.port
-    other = Platform(own_state, **{"gateway.port": port})
-    done = other.cli("up", *other.flags, check=False)
+@pytest.mark.parametrize("setting", ["gateway.port", "registry.port", "telemetry.port"])
+def test_a_port_in_use_is_named(own_state: Path, setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other = Platform(own_state, **{setting: port})
+        done = other.cli("up", *other.flags, check=False)
     assert done.returncode != 0
-    assert f"127.0.0.1:{port} is in use" in done.stderr.decode()
-    assert "--set gateway.port" in done.stderr.decode()
+    assert f"127.0.0.1:{port} is in use; choose another with --set {setting}=N" in done.stderr.decode()
     assert other.traces() == []
     shutil.rmtree(own_state)
 

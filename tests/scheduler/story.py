@@ -13,7 +13,7 @@ from sampan.model.errors import Failure, FailureKind
 from sampan.model.image import Image, ImageConfig
 from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId, VersionKey
-from sampan.model.version import Version
+from sampan.model.version import HealthCheck, Version
 from sampan.scheduler import decisions as d
 from sampan.scheduler import events as e
 from sampan.scheduler.core import step
@@ -48,6 +48,8 @@ def _plan(words: list[str]) -> e.Planned:
             most = int(value)
         elif name == "sessions":  # that one instance takes
             settings["affinity"] = Affinity(AffinityKind.COOKIE, 21600.0, 1800.0, int(value))
+        elif name == "health":  # the path that is checked
+            settings["health_check"] = HealthCheck(value)
         else:
             settings[name] = float(value) if name in ("keepalive", "cpu") else int(value)
     targets = [e.Target(version(name, **settings), minimum) for name in words[0].split(",")]

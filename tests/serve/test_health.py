@@ -150,3 +150,48 @@ async def test_it_is_told_every_few_seconds_and_changes_are_logged(caplog: pytes
         await running
     assert [part.why for [part] in told] == why
     assert [line.getMessage() for line in caplog.records] == ["ill", "well again"]
+
+
+@pytest.mark.looptime
+async def test_what_is_ill_is_looked_at_again_soon_and_what_is_well_is_left_alone() -> None:
+    loop, why, looks = asyncio.get_running_loop(), ["gone"], []
+
+    async def check() -> str:
+        looks.append(loop.time())
+        return why[0]
+
+    health = Health([Probe("part", check)], lambda parts: None)
+    running = asyncio.ensure_future(health.run())
+    await asyncio.sleep(4 * room.SOON + 0.01)
+    assert [round(look, 2) for look in looks] == [n * room.SOON for n in range(5)]
+    why[0] = ""
+    await asyncio.sleep(room.SOON)
+    count = len(looks)
+    await asyncio.sleep(room.EVERY - 2 * room.SOON)
+    assert (len(looks), health.parts[0].ok) == (count, True)
+    await asyncio.sleep(2 * room.SOON)
+    assert len(looks) == count + 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.looptime
+async def test_who_asks_is_told_how_an_ill_part_is_now() -> None:
+    loop, why, looks = asyncio.get_running_loop(), ["gone"], [0]
+
+    async def check() -> str:
+        looks[0] += 1
+        return why[0]
+
+    health = Health([Probe("part", check)], lambda parts: None)
+    running = asyncio.ensure_future(health.run())
+    assert [part.ok for part in await health.now()] == [False], "the first look is waited for"
+    why[0] = ""
+    begin = loop.time()
+    assert [part.ok for part in await health.now()] == [True]
+    assert loop.time() == begin, "at once"
+    count = looks[0]
+    assert [part.ok for part in await health.now()] == [True]
+    assert looks[0] == count, "what is well is not looked at for everybody who asks"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from sampan.model.errors import Malformed
 from sampan.model.trace import Kind, Span, SpanLink, Status
-from sampan.wire.otlp import JSON, PROTOBUF, decode_traces, encode_traces
+from sampan.wire.otlp import JSON, PROTOBUF, decode_traces, encode_traces, traces_json
 from sampan.wire.otlp_logs import LogRecord, count_points, decode_logs, encode_logs
 from sampan.wire.protobuf import status
 from sampan.wire.span_limits import MAX_SPANS
@@ -312,3 +312,37 @@ def test_a_status_is_what_googles_own_classes_read() -> None:
 
 def test_a_value_that_json_cannot_hold_is_text() -> None:
     assert value({"doubleValue": "Infinity"}) == "inf"
+
+
+# ── as JSON ──
+
+
+def told_in_json(*given: Span) -> list[dict[str, Any]]:
+    document = json.loads(traces_json(given))
+    return [
+        span for group in document["resourceSpans"] for scoped in group["scopeSpans"] for span in scoped["spans"]
+    ]
+
+
+def test_in_json_ids_are_hex_and_enums_numbers() -> None:
+    """OTLP 1.10, JSON Protobuf Encoding."""
+    [told] = told_in_json(FULL)
+    assert (told["traceId"], told["spanId"], told["parentSpanId"]) == (FULL.trace, FULL.span, FULL.parent)
+    assert [(link["traceId"], link["spanId"]) for link in told["links"]] == [("f" * 32, "e" * 16)]
+    assert (told["kind"], told["status"]["code"]) == (2, 2)
+    assert told["startTimeUnixNano"] == str(FULL.start), "64 bits are text"
+    values = {one["key"]: one["value"] for one in told["attributes"]}
+    assert values["size"] == {"intValue": "-5"}
+    assert values["raw"] == {"bytesValue": "AP8="}
+
+
+def test_in_json_a_root_names_no_parent_and_no_spans_are_a_document() -> None:
+    [told] = told_in_json(replace(FULL, parent="", links=()))
+    assert "parentSpanId" not in told
+    assert json.loads(traces_json([])) == {}
+
+
+@given(st.lists(spans(), max_size=4))
+def test_what_is_told_in_json_is_read_as_what_it_was(given: list[Span]) -> None:
+    in_protobuf = decode_traces(encode_traces(given).SerializeToString(), PROTOBUF)
+    assert decode_traces(traces_json(given), JSON) == in_protobuf

@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from sampan.api.call import Call, Passed
 from sampan.model.errors import CollectorAway
 
 ANSWER = 60.0  # seconds until an answer begins; a search over all that is kept takes some
 _PASSED = ("content-type", "cache-control", "vary")
+_ASCII = "".join(map(chr, range(128)))
 
 
 class Collector:
@@ -22,9 +25,10 @@ class Collector:
 
     async def ask(self, target: str, accept: str) -> Passed:
         """target: path and query, as signed. Raises: CollectorAway."""
+        url = URL(f"http://collector{quote(target, _ASCII, 'latin-1')}", encoded=True)  # nothing is written anew
         try:
             answer = await self._session.get(
-                f"http://collector{target}", headers={"accept": accept or "*/*", "accept-encoding": "identity"}
+                url, headers={"accept": accept or "*/*", "accept-encoding": "identity"}, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise CollectorAway from error

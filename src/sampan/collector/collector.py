@@ -43,6 +43,7 @@ from sampan.wire import jaeger, otlp, otlp_logs
 from sampan.wire.otlp_logs import LogRecord
 
 ROLL = 60.0  # seconds between two looks for series of functions that are no more
+PAST = 10_000  # versions that are known besides those there are: their last records come late
 LINE = 200  # bytes that a log record takes besides its text, about
 
 log = Log("collector")
@@ -51,12 +52,15 @@ log = Log("collector")
 class Collector:
     """All parts. `run` for ever, then `close`."""
 
-    def __init__(self, given: Telemetry, database: Database, engine: Engine, guard: Guard) -> None:
+    def __init__(
+        self, given: Telemetry, database: Database, engine: Engine, guard: Guard, account: str, region: str
+    ) -> None:
         """Raises: InvalidArgument, BadPrices, of settings that cannot be followed."""
         self._settings = given
         self._always = always_kept(given.always)
-        self._told = Told("", "", (), ())
+        self._account, self._region = account, region
         self._facts: dict[VersionKey, VersionFacts] = {}
+        self._past: dict[VersionKey, VersionFacts] = {}
         self._functions: frozenset[str] = frozenset()
         self._keys: dict[str, AccessKey] = {}
         self._ratios: dict[str, float | None] = {}
@@ -76,9 +80,10 @@ class Collector:
         sink = None if self._logs is None else lambda lines: self._export(to_records(lines))
         self.output_store = OutputStore(database, time.time_ns, sink)
         upkeep = Upkeep(database, time.time_ns, given.log_keep, given.log_mb * 1_000_000)
-        self._output = OutputCollector(engine, self.output_store, upkeep, self._facts.get, given.log_rate)
+        self._output = OutputCollector(engine, self.output_store, upkeep, self._facts_of, given.log_rate)
         self._instances = Instances(engine, self.registry, self.metering.watched, self.metering.measured)
         self._intake = Intake(self._instances.who, self._take, self._take_logs, self._ratio, given)
+        self._listens = asyncio.Event()
         self._count()
 
     def routes(self) -> list[Route]:
@@ -106,6 +111,7 @@ class Collector:
         """For ever. reports: the socket that gateways report to.  journals: the directory of theirs."""
         listener = Reports(self.metering.ledger, self, journals)
         await listener.listen(reports)
+        self._listens.set()
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (listener, self.metering, self.history, self.traces, self._router, self._instances):
@@ -117,6 +123,11 @@ class Collector:
                     group.create_task(self._logs.run())
         finally:
             await listener.close()
+
+    async def listening(self) -> None:
+        """Returns once everything that is to be taken in is."""
+        await self._listens.wait()
+        await self._intake.listening.wait()
 
     async def close(self) -> None:
         """Write and send what is held."""
@@ -131,15 +142,15 @@ class Collector:
 
     def recorded(self, records: tuple[InvocationRecord, ...], versions: dict[VersionKey, VersionFacts]) -> None:
         """Invocations that are in the database since now."""
-        self._facts.update(versions)
+        self._remember(versions)
         self.registry.observe(records, versions)
         spans: list[Span] = []
         for record in records:
             if record.instance:
                 self._output.know(InstanceId(record.instance), record.version)
-            facts = self._facts.get(record.version)
+            facts = self._facts_of(record.version)
             if record.traced is not None and facts is not None and kept(record, self._always):
-                spans += platform_spans(record, facts, self._told.account, self._told.region)
+                spans += platform_spans(record, facts, self._account, self._region)
         if spans:
             self._take(spans)
 
@@ -150,15 +161,24 @@ class Collector:
             self.registry.gauges(gateway, gauges)
 
     def told(self, told: Told) -> None:
-        self._told = told
+        self._account, self._region = told.account, told.region
         self._functions = frozenset(each.function for each in told.functions)
-        self._facts.clear()
-        self._facts.update(each for function in told.functions for each in function.versions)
+        before, self._facts = self._facts, dict(each for function in told.functions for each in function.versions)
+        self._remember(before)
         self._keys = {key.id: key for key in told.keys}
         self._ratios = {each.function: _sampling(each.tracing_type, each.tracing_params) for each in told.functions}
         self.metering.told(told)
         self._router.learn(told.functions)
         self.registry.functions(self._functions)
+
+    def _facts_of(self, version: VersionKey) -> VersionFacts | None:
+        return self._facts.get(version) or self._past.get(version)
+
+    def _remember(self, versions: dict[VersionKey, VersionFacts]) -> None:
+        """Those that are not there, or not told of yet; the newest."""
+        self._past |= {key: facts for key, facts in versions.items() if key not in self._facts}
+        for key in list(self._past)[: max(0, len(self._past) - PAST)]:
+            del self._past[key]
 
     # ── what functions report ──
 

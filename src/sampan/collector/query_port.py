@@ -48,4 +48,4 @@ class _Guarded:
         except (binascii.Error, ValueError):
             return False
         key = self._key(user)
-        return key is not None and hmac.compare_digest(str(key.secret).encode(), password.encode())
+        return key is not None and hmac.compare_digest(key.secret.encode(), password.encode())

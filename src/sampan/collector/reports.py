@@ -172,12 +172,15 @@ class Reports:
         return group
 
     async def _inherit(self, directory: Path) -> None:
-        """One journal after the other, each gone from the directory once it is in the database."""
+        """One journal after the other, each gone from the directory once it is in the database.
+
+        Not at once: a journal does not say what its versions were, which control has told by then.
+        """
         while True:
+            await asyncio.sleep(LOOK)
             with suppress(OSError):
                 for left in await asyncio.to_thread(lambda: list(leftovers(directory))):
                     await self._take_over(left)
-            await asyncio.sleep(LOOK)
 
     async def _take_over(self, left: Left) -> None:
         confirmed = asyncio.Event()

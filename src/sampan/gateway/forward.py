@@ -13,7 +13,7 @@ from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.grpc import GrpcCall, carry
 from sampan.gateway.headers import HOP_BY_HOP, to_function
-from sampan.gateway.http2_stream import StreamExchange
+from sampan.gateway.http2_exchange import StreamExchange
 from sampan.gateway.instance import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
@@ -110,10 +110,10 @@ class Forward:
                     return
                 finally:
                     self._settle(self._api, call)
-        except Unreachable as error:
-            raise NoCapacity("the control plane is away; try again in a moment") from error
-        except (ConnectionDied, FunctionTimedOut) as error:
-            raise BadResponse("the control plane broke off its answer") from error
+        except Unreachable as away:
+            raise NoCapacity("the control plane is away; try again in a moment") from away
+        except (ConnectionDied, FunctionTimedOut) as broken:
+            raise BadResponse("the control plane broke off its answer") from broken
 
     async def _send(
         self,

@@ -9,9 +9,9 @@ import math
 import time
 
 from sampan.gateway.exchange import BodySink, ClientGone, Exchange, Hold
+from sampan.gateway.http2_exchange import StreamExchange
 from sampan.gateway.http2_head import request_headers
 from sampan.gateway.http2_link import Headers
-from sampan.gateway.http2_stream import StreamExchange
 from sampan.gateway.replies import Clock
 from sampan.gateway.upstream_http2 import CallLane, Http2Upstream
 from sampan.model.errors import BadResponse, FunctionTimedOut, SampanError

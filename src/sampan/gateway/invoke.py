@@ -102,9 +102,9 @@ class Invoke:
                 exchange.answer(health.ready if target.ready else 200, replies.JSON, health.body)
         except SampanError as error:
             replies.refuse(exchange, error)
-        except Exception as error:
-            log.failure("request failed", error, request=exchange.request)
-            replies.refuse(exchange, PlatformFailed(str(error)))
+        except Exception as unforeseen:
+            log.failure("request failed", unforeseen, request=exchange.request)
+            replies.refuse(exchange, PlatformFailed(str(unforeseen)))
         finally:
             exchange.client.ended(exchange)
 
@@ -140,11 +140,11 @@ class Invoke:
                             exchange, served, instance,
                             self._forward.http(exchange, target, served, instance, signed),
                         )  # fmt: skip
-                    except Unreachable as error:
-                        self._leases.lose(instance, str(error))
-                        continue
-                outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
-                return
+                    except Unreachable as unreachable:
+                        self._leases.lose(instance, str(unreachable))
+                    else:
+                        outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+                        return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
             outcome, exchange.answered = _failed(exchange, error), None
@@ -226,10 +226,10 @@ class Invoke:
                 with slot as instance:
                     try:
                         outcome = await self._run_event(exchange, target, served, instance, body, cold)
-                    except Unreachable as error:
-                        self._leases.lose(instance, str(error))
-                        continue
-                return
+                    except Unreachable as unreachable:
+                        self._leases.lose(instance, str(unreachable))
+                    else:
+                        return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
             outcome, exchange.answered = _failed(exchange, error), None

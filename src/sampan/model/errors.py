@@ -136,7 +136,10 @@ class CollectorAway(SampanError):
     """Telemetry's own process does not answer."""
 
     def __init__(self) -> None:
-        super().__init__("the collector, which keeps telemetry, does not answer; try again in a moment")
+        super().__init__(
+            "the collector, which keeps telemetry, does not answer; try again in a moment, "
+            "and if that does not help see `sampan status`"
+        )
 
 
 class TraceNotFound(NotFound):

@@ -21,7 +21,7 @@ class Outcome(Enum):
     PLATFORM_ERROR = "platform_error"
 
 
-class Traced(msgspec.Struct, frozen=True, array_like=True):
+class Traced(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where an invocation stands in its trace. Ids are hex, padded (model/trace.py)."""
 
     trace: str
@@ -33,7 +33,7 @@ class Traced(msgspec.Struct, frozen=True, array_like=True):
     debug_id: str = ""  # of a trace that was asked for by hand: the word it is looked for by
 
 
-class InvocationRecord(msgspec.Struct, frozen=True, array_like=True):
+class InvocationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record per attempt. Times are Unix nanoseconds."""
 
     request: str

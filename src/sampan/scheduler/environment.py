@@ -1,9 +1,12 @@
 """What a program finds in its environment, and how it is called to life: pure."""
 
+from collections.abc import Mapping
+
 from sampan.engine.engine import SandboxSpec
 from sampan.model.names import LATEST, InstanceId
 from sampan.model.version import Version
 
+_PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -48,23 +51,28 @@ def environment(
         K_REVISION=f"{version.function}-{published or 'latest'}",
     )
     calling = {"SAMPAN_ENDPOINT": endpoint} if endpoint else {}
-    return calling | (_reporting(version, instance, report_to) if report_to else {}) | variables
+    reporting = _reporting(version, instance, report_to, variables) if report_to else {}
+    return calling | reporting | variables
 
 
-def _reporting(version: Version, instance: InstanceId, host: str) -> dict[str, str]:
+def _reporting(version: Version, instance: InstanceId, host: str, given: Mapping[str, str]) -> dict[str, str]:
     """What clients of Jaeger, OpenTelemetry and Zipkin look for. Source: tracing-contract.md §6.4.
 
     Of Jaeger the agent alone: clients told both ways use the other, which not all of them have. The batches of
     OpenTelemetry leave every half second, not every five: an idle instance is frozen after one.
+
+    given: what is said already. A sampler's or a protocol's choice goes with whoever made the other half of it.
     """
-    return {
+    protocol = given.get(_PROTOCOL, "http/protobuf")
+    port = 4317 if protocol == "grpc" else 4318
+    told = {
         "JAEGER_AGENT_HOST": host,
         "JAEGER_AGENT_PORT": "6831",
         "JAEGER_SAMPLER_TYPE": "const",
         "JAEGER_SAMPLER_PARAM": "1",
         "JAEGER_SERVICE_NAME": version.function,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{host}:4318",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{host}:{port}",
+        _PROTOCOL: protocol,
         "OTEL_EXPORTER_ZIPKIN_ENDPOINT": f"http://{host}:9411/api/v2/spans",
         "OTEL_SERVICE_NAME": version.function,
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(
@@ -73,6 +81,11 @@ def _reporting(version: Version, instance: InstanceId, host: str) -> dict[str, s
         "OTEL_BSP_SCHEDULE_DELAY": "500",
         "OTEL_BLRP_SCHEDULE_DELAY": "500",
     }
+    if "JAEGER_SAMPLER_TYPE" in given:
+        del told["JAEGER_SAMPLER_PARAM"]
+    if any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in given):
+        del told[_PROTOCOL]
+    return told
 
 
 def sandbox(

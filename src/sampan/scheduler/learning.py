@@ -152,6 +152,8 @@ def _join(cluster: Cluster, gateway: str, leases: dict[InstanceId, int], now: fl
             cluster.claims.setdefault(id_, {})[gateway] = slots
         elif known is not None and known[1].phase in LIVE and _fits(known[0], known[1], gateway, slots):
             known[1].leases[gateway] = slots
+            if not cluster.settled:
+                known[1].unfit = False  # it was found first, and had been through its start: nothing else is held
             if known[1].phase is Phase.FROZEN:  # as soon as it was thought to be idle
                 known[1].enter(Phase.THAWING, now)
                 decisions.append(Thaw(id_))

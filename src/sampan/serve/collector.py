@@ -38,15 +38,19 @@ def run(settings: Settings, *arguments: str) -> None:
 
     async def work(asked: "asyncio.Future[signal.Signals]") -> None:
         database = Database(sqlite_url(layout.telemetry_database))
-        collector = Collector(given, database, RemoteEngine(layout.engine_socket), _guard(settings))
+        engine, platform = RemoteEngine(layout.engine_socket), settings.platform
+        collector = Collector(given, database, engine, _guard(settings), platform.account, platform.region)
         await collector.load()
         with suppress(asyncio.CancelledError):
             async with asyncio.TaskGroup() as group:
-                group.create_task(http.serve_http(app(collector.routes()), layout.collector_socket))
-                for port in query:
+                begun = asyncio.Event()
+                group.create_task(http.serve_http(app(collector.routes()), layout.collector_socket, begun))
+                for port in query:  # which takes connections since the supervisor listens on it
                     guarded = query_port.app(collector.query_routes(), collector.key)
-                    group.create_task(http.serve_http(guarded, port))
+                    group.create_task(http.serve_http(guarded, port, asyncio.Event()))
                 work = group.create_task(collector.run(layout.reports_socket, layout.journals, sockets))
+                await begun.wait()
+                await collector.listening()
                 role.ready()
                 await asked
                 work.cancel()

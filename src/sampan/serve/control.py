@@ -120,9 +120,11 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             group.create_task(scheduler.run())
             await asyncio.sleep(0)  # the scheduler's own group must be open before the first event
             await gateways.listen(layout.link_socket, scheduler)
-            group.create_task(http.serve_http(api, layout.api_socket))
+            begun = asyncio.Event()
+            group.create_task(http.serve_http(api, layout.api_socket, begun))
             group.create_task(telling.run())
             group.create_task(rollouts.run())
             group.create_task(health.run())
+            await begun.wait()
             role.ready()
             await scheduler.settle(settings.gateway.processes, GATEWAY_PATIENCE)

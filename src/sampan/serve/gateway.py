@@ -54,6 +54,7 @@ def run(settings: Settings, name: str, *descriptors: str) -> None:
             await learning
         if asked.done():
             return
+        role.settle()
         await gateway.start()
         role.ready()
         await asked

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from sampan.settings import Settings
 from sampan.store.database import Database
 from sampan.telemetry.logs import Log
 
-EVERY = 5.0  # seconds between looks
+EVERY = 5.0  # seconds between looks while all are well
+SOON = 0.5  # seconds between looks while some are not: that they are well again is soon known
 PATIENCE = 2.0  # seconds a part may take to answer
 LEAST_DISK = 64 << 20  # bytes; SQLite's journal alone may take some
 
@@ -41,6 +43,7 @@ class Health:
     def __init__(self, probes: Sequence[Probe], tell: Callable[[tuple[Part, ...]], None]) -> None:
         self._probes, self._tell = probes, tell
         self._looking: dict[str, asyncio.Task[str]] = {}
+        self._asked, self._looked = asyncio.Event(), asyncio.Event()
         self.parts: tuple[Part, ...] = ()
 
     async def run(self) -> None:
@@ -48,10 +51,20 @@ class Health:
         try:
             while True:
                 self._note(await self.look())
-                await asyncio.sleep(EVERY)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY if all(part.ok for part in self.parts) else SOON):
+                        await self._asked.wait()
+                self._asked.clear()
         finally:
             for task in self._looking.values():
                 task.cancel()
+
+    async def now(self) -> tuple[Part, ...]:
+        """The parts; looked at once more where some were ill. While it runs."""
+        if not self.parts or not all(part.ok for part in self.parts):
+            self._asked.set()
+            await self._looked.wait()
+        return self.parts
 
     async def look(self) -> tuple[Part, ...]:
         """At all parts at once, for `PATIENCE` at most."""
@@ -82,6 +95,8 @@ class Health:
             elif not part.ok and before.get(part.name, True):
                 log.warning("ill", part=part.name, why=part.why)
         self.parts = parts
+        self._looked.set()
+        self._looked = asyncio.Event()
         self._tell(parts)
 
 

@@ -1,5 +1,6 @@
 """uvicorn inside a role: on a Unix socket or on one that is there already."""
 
+import asyncio
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,13 +21,24 @@ LATE = (
 class _Server(uvicorn.Server):
     """uvicorn, but the process's signals stay the role's."""
 
+    def __init__(self, config: uvicorn.Config, begun: asyncio.Event) -> None:
+        super().__init__(config)
+        self._begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._begun.set()
+
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-async def serve_http(app: ASGIApp, place: Path | socket.socket) -> None:
-    """For ever, on a Unix socket at a path, which is made anew, or on a listening socket."""
+async def serve_http(app: ASGIApp, place: Path | socket.socket, begun: asyncio.Event) -> None:
+    """For ever, on a Unix socket at a path, which is made anew, or on a listening socket.
+
+    begun: set once it takes connections.
+    """
     if isinstance(place, Path):
         place.unlink(missing_ok=True)
     config = uvicorn.Config(
@@ -41,4 +53,4 @@ async def serve_http(app: ASGIApp, place: Path | socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    await _Server(config).serve(None if isinstance(place, Path) else [place])
+    await _Server(config, begun).serve(None if isinstance(place, Path) else [place])

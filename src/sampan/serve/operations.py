@@ -22,7 +22,7 @@ class Operations:
         """Every part, and what is promised of the machine."""
         cluster = self._scheduler.cluster
         memory, cpu = cluster.committed()
-        parts = self._health.parts
+        parts = await self._health.now()
         return {
             "condition": condition(parts).value,
             "settled": cluster.settled,

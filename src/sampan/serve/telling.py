@@ -11,9 +11,12 @@ from sampan.catalog.catalog import Catalog
 from sampan.catalog.changes import Subscription
 from sampan.link import channel
 from sampan.link.reports import Down, FunctionTelemetry, Hello, Told, Up, facts_of
+from sampan.telemetry.logs import Log
 
 RETRY = 0.5  # seconds between attempts to reach the collector
 GATHER = 0.2  # seconds over which changes are gathered
+
+log = Log("telling")
 
 _Link = channel.Channel[Down, Up]
 
@@ -40,12 +43,15 @@ class Telling:
         )
         link.send(Hello("control", self._life))
         telling = asyncio.ensure_future(self._tell(link))
+        telling.add_done_callback(lambda _: lost.set())
         try:
             await lost.wait()
         finally:
             link.close()
             telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            [failed] = await asyncio.gather(telling, return_exceptions=True)
+            if isinstance(failed, Exception):  # of a catalog that cannot be read now
+                log.failure("the collector could not be told what there is; trying again", failed)
 
     async def _tell(self, link: _Link) -> None:
         while True:

@@ -6,6 +6,7 @@ fail: a malformed context is as if none had come, in any format of those that ca
 Source: tracing-contract.md §4, §5.1–§5.3.
 """
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote_to_bytes
@@ -66,7 +67,10 @@ def begin(context: Context, request: RequestId, ratio: float) -> Traced:
 
     ratio: share of new traces that is sampled. One draw makes both span ids.
     """
-    drawn = f"{_draw(128) | _NEITHER_ZERO:032x}"
+    drawn = (_draw(128) | _NEITHER_ZERO).to_bytes(16, "big").hex()  # half of what formatting the number takes
+    if context is NONE:
+        trace = request[2:10] + request[11:]
+        return Traced(trace, drawn[:16], drawn[16:], "", trace[16:] < _limit(ratio))
     trace = context.trace or request[2:10] + request[11:]
     return Traced(
         trace, drawn[:16], drawn[16:], context.span, sampled(context, ratio, trace), context.state, context.debug_id
@@ -80,9 +84,13 @@ def sampled(context: Context, ratio: float, trace: str) -> bool:
     """
     if context.sampled is not None:
         return context.sampled
-    if ratio >= 1.0:
-        return True
-    return int(trace[16:], 16) < round(ratio * _ALL)
+    return trace[16:] < _limit(ratio)
+
+
+@functools.lru_cache(1024)
+def _limit(ratio: float) -> str:
+    """What the lower half of a sampled trace's id is less than. Digits of one length compare as their numbers do."""
+    return "g" if ratio >= 1.0 else f"{round(ratio * _ALL):016x}"
 
 
 def below(context: Context, traced: Traced, span: str) -> Context:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sampan.model.invocation import Traced
 from sampan.telemetry import members
 from sampan.telemetry.context import FC_CONTEXT, TRACE_HEADERS, Header
-from sampan.telemetry.formats import MULTI, SINGLE, Context
+from sampan.telemetry.formats import MULTI, NONE, SINGLE, Context
 
 REPLACED = TRACE_HEADERS - {FC_CONTEXT, b"x-amzn-trace-id", b"jaeger-debug-id", b"jaeger-baggage"}
 """Of a request's trace headers those that are written anew, so not passed on; x-fc-* never are."""
@@ -22,21 +22,29 @@ EMPTY = (
 )
 """When tracing is off."""
 
-_NO_BAGGAGE = members.as_json("")
+_FC_LINE = "X-Fc-Tracing-Opentracing-Span-Context: "
+_NO_BAGGAGE = f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json('')}\r\n"
+_ENDPOINT = "X-Fc-Tracing-Jaeger-Endpoint: "
 
 
 def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> bytes:
     """The lines for one request. jaeger_endpoint: URL to which the function may report."""
     trace, span = traced.trace, traced.invocation
+    if context is NONE:  # nearly all requests: nothing but the ids is their own
+        flag = "1" if traced.sampled else "0"
+        return (
+            f"traceparent: 00-{trace}-{span}-0{flag}\r\nuber-trace-id: {trace}:{span}:0:{flag}\r\n"
+            f"{_FC_LINE}{trace.lstrip('0')}:{span.lstrip('0')}:0:{flag}\r\n{_NO_BAGGAGE}{_ENDPOINT}{jaeger_endpoint}\r\n"
+        ).encode()
     flag = ("3" if context.debug else "1") if traced.sampled else "0"
     level = (1 if traced.sampled else 0) + (2 if context.random else 0)
     baggage = context.baggage
     lines = (
         f"traceparent: 00-{trace}-{span}-0{level}\r\n"
         f"uber-trace-id: {trace}:{span}:0:{flag}\r\n"
-        f"X-Fc-Tracing-Opentracing-Span-Context: {_stripped(trace, span, traced.parent)}:{flag}\r\n"
-        f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json(baggage) if baggage else _NO_BAGGAGE}\r\n"
-        f"X-Fc-Tracing-Jaeger-Endpoint: {jaeger_endpoint}\r\n"
+        f"{_FC_LINE}{_stripped(trace, span, traced.parent)}:{flag}\r\n"
+        f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json(baggage)}\r\n"
+        f"{_ENDPOINT}{jaeger_endpoint}\r\n"
     )
     if context.state:
         lines += f"tracestate: {context.state}\r\n"

@@ -1,0 +1,62 @@
+"""How much of a cold start's time its spans account for: no holes in the waterfall.
+
+Fifty cold starts of each image, half of them with nothing prepared and half finding a created sandbox. Of each the
+platform's spans are asked of the API; the root is all of the request's time in the platform, and what the innermost
+spans cover of it is counted. The least of all is the figure.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from bench.cold import Figure, cold
+from bench.platform import Broken, Platform, platform
+from sampan.wire.trace_shapes import TraceSpan
+
+IMAGES = ("static", "python", "hello-python")
+STARTS = 25
+"""Of each image, each way."""
+
+BOUND = 99.0
+PATIENCE = 20.0
+
+
+def coverage() -> Iterator[Figure]:
+    shares: dict[str, list[float]] = defaultdict(list)
+    for spares in (0, 1):
+        with platform(f"scheduler.spares={spares}", "scheduler.keepalive=0.3") as one:
+            for image in IMAGES:
+                one.deploy(image, image)
+                begun = time.time()
+                call = cold(one, image)
+                for _ in range(STARTS):
+                    call()
+                shares[image] += _shares(one, image, begun)
+    for image, each in shares.items():
+        name = f"time of {len(each)} cold starts in spans, least, {image}"
+        yield Figure(name, 100 * min(each), None, 100 * min(each), BOUND, "%", at_least=True)
+
+
+def _shares(one: Platform, function: str, since: float) -> list[float]:
+    """Of each cold start, 0 to 1. Raises: Broken, where one has no trace."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = list(one.client.traces(function=function, cold=True, since=since))
+        if len(found) >= STARTS:
+            return [covered(one.client.trace(each.trace_id).spans) for each in found]
+        if time.monotonic() > deadline:
+            raise Broken(f"{function}: {STARTS} cold starts have {len(found)} traces")
+        time.sleep(0.2)
+
+
+def covered(spans: Sequence[TraceSpan]) -> float:
+    """Share of the root's time that its innermost spans cover."""
+    own = [span for span in spans if span.platform]
+    [root] = [span for span in own if not span.parent_id]
+    parents = {span.parent_id for span in own}
+    sum_, until = 0, root.start
+    for span in sorted(own, key=lambda each: each.start):
+        if span is not root and span.span_id not in parents:
+            sum_ += max(0, min(span.end, root.end) - max(span.start, until))
+            until = max(until, span.end)
+    return sum_ / root.duration
