@@ -186,7 +186,7 @@ def receiver() -> Iterator[Receiver]:
 @contextmanager
 def follow(platform: Platform, function: str) -> Iterator[list[dict[str, Any]]]:
     """The lines of `sampan logs -f`, as they come; it ends as with Ctrl-C."""
-    command = [str(Path(sys.executable).with_name("sampan")), "logs", "-f", function, "-o", "json"]
+    command = [str(Path(sys.executable).with_name("sampan")), "logs", "-f", function, "--since", "1h", "-o", "json"]
     environment = {**os.environ, "SAMPAN_STATE": str(platform.state)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     lines: list[dict[str, Any]] = []
