@@ -174,7 +174,7 @@ def test_no_time_of_a_cold_start_is_unaccounted_for(traced: Platform, client: Cl
         assert_nested(found)
         assert_accounted(found)
         one(found, COLD_START)
-        one(found, "ready")
+        one(found, "RuntimeInitialization")  # where a port accepts at once, `ready` may have no time of its own
         assert root(found).attributes["faas.coldstart"] is True
     created = sum(any(span.name == "create" for span in found.spans) for found in traces)
     assert created < len(traces), "none was started in a sandbox that was created before"
