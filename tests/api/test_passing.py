@@ -156,6 +156,12 @@ def test_a_collector_that_was_restarted_is_asked_anew(api, clock, collecting):
         api.run(collecting.start())
 
 
+def test_the_log_of_a_function_that_was_deleted_is_the_collectors_to_tell(api, clock, collecting):
+    api.run(collecting.say(b"{}", END))
+    assert call(api, clock, "GET", LOGS)[0] == 200
+    assert [target for target, _ in collecting.asked] == ["/functions/web/logs"]
+
+
 def test_that_there_is_no_such_function_is_known_without_the_collector(api, clock):
     status, _, body = call(api, clock, "GET", LOGS)
     assert (status, body["Code"]) == (404, "FunctionNotFound")

@@ -1,10 +1,14 @@
 """What the journeys of telemetry look with: traces awaited and checked, and a back-end that takes them."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -177,3 +181,31 @@ def receiver() -> Iterator[Receiver]:
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def follow(platform: Platform, function: str) -> Iterator[list[dict[str, Any]]]:
+    """The lines of `sampan logs -f`, as they come; it ends as with Ctrl-C."""
+    command = [str(Path(sys.executable).with_name("sampan")), "logs", "-f", function, "--since", "1h", "-o", "json"]
+    environment = {**os.environ, "SAMPAN_STATE": str(platform.state)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    lines: list[dict[str, Any]] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        lines.extend(json.loads(line) for line in process.stdout)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        thread.join()
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+    assert "Traceback" not in said

@@ -133,7 +133,7 @@ def test_people_programs_and_jaegers_tools_are_told_the_same_trace(
     assert {span["spanId"] for span in told["spans"]} == ids
     shown = traced.cli("trace", found.trace_id).stdout.decode()
     assert f"{len(ids)} spans · 3 services" in shown
-    for part in ("to start a", "to start b", "to start c", "invoke c", COLD_START):
+    for part in ("for the program of b to listen", "for the program of c to listen", "invoke c", COLD_START):
         assert part in shown
     answer = query(traced, f"/api/traces/{found.trace_id}")
     assert answer.status_code == 200, answer.text
@@ -174,7 +174,7 @@ def test_no_time_of_a_cold_start_is_unaccounted_for(traced: Platform, client: Cl
         assert_nested(found)
         assert_accounted(found)
         one(found, COLD_START)
-        one(found, "ready")
+        one(found, "RuntimeInitialization")  # where a port accepts at once, `ready` may have no time of its own
         assert root(found).attributes["faas.coldstart"] is True
     created = sum(any(span.name == "create" for span in found.spans) for found in traces)
     assert created < len(traces), "none was started in a sandbox that was created before"

@@ -89,3 +89,11 @@ def test_a_published_version_names_itself() -> None:
 def test_a_sandbox_is_told_the_same() -> None:
     spec = sandbox(made(), ONE, "1", "local", DOOR)
     assert spec.env == environment(made(), ONE, "1", "local", DOOR)
+
+
+def test_clients_of_the_platform_find_its_front_door_unless_told_of_another() -> None:
+    door = f"http://{DOOR}:9000"
+    assert environment(made(), ONE, "1", "local", endpoint=door)["SAMPAN_ENDPOINT"] == door
+    elsewhere = made({"SAMPAN_ENDPOINT": "https://other"})
+    assert environment(elsewhere, ONE, "1", "local", endpoint=door)["SAMPAN_ENDPOINT"] == "https://other"
+    assert "SAMPAN_ENDPOINT" not in environment(made(), ONE, "1", "local")

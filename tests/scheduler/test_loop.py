@@ -11,7 +11,7 @@ import pytest
 from sampan.engine.fake import FakeEngine
 from sampan.link.messages import Down, Gone, Grant, Opened, Refuse
 from sampan.model.errors import Failure, FailureKind, StartFailed
-from sampan.model.instance import InstanceState
+from sampan.model.instance import FAILED, InstanceState
 from sampan.model.names import InstanceId, VersionKey
 from sampan.scheduler.events import GivenBack, Joined, Planned, Target, Wanted
 from sampan.scheduler.hooks import Hooks
@@ -103,7 +103,7 @@ async def test_a_start_that_fails_answers_who_waits_and_is_kept_for_people() -> 
         await it.until(lambda: not it.engine.sandboxes)
         (told,) = (message.failure for message in it.told if isinstance(message, Refuse))
         assert told is not None
-        assert [stage.name for stage in told.stages] == ["prepare", "create"], "what was done before it failed"
+        assert [stage.name for stage in told.stages] == ["prepare", "create", FAILED], "what was done, and tried"
         assert msgspec.structs.replace(told, stages=()) == EXITED
         assert told in it.failures
 

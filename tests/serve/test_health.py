@@ -27,6 +27,9 @@ class Platformed:
         self.engine = FakeEngine()
         migrate(sqlite_url(self.layout.database))
         self.database = Database(sqlite_url(self.layout.database))
+        self.answer = b"HTTP/1.1 404 Not Found\r\n\r\n"
+        self.going = asyncio.Event()
+        self.going.set()
         self.doors: dict[str, asyncio.AbstractServer] = {}
         self.told: list[tuple[Part, ...]] = []
         self.health = Health(probes(self.settings, self.engine, self.database), self.told.append)
@@ -34,16 +37,18 @@ class Platformed:
     async def open(self) -> None:
         for name, path in (("sandboxd", self.layout.engine_socket), ("collector", self.layout.collector_socket)):
             path.parent.mkdir(parents=True)
-            self.doors[name] = await asyncio.start_unix_server(_hang_up, path)
+            self.doors[name] = await asyncio.start_unix_server(self._answer, path)
         port = self.settings.registry.port
-        self.doors["registry"] = await asyncio.start_server(_hang_up, "127.0.0.1", port)
+        self.doors["registry"] = await asyncio.start_server(self._answer, "127.0.0.1", port)
 
     async def ill(self) -> dict[str, str]:
         return {part.name: part.why for part in await self.health.look() if not part.ok}
 
-
-async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.close()
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readline():
+            await self.going.wait()
+            writer.write(self.answer)
+        writer.close()
 
 
 @pytest.fixture
@@ -56,6 +61,18 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platformed]:
     for door in made.doors.values():
         door.close()
     await made.database.close()
+
+
+async def test_a_process_that_hangs_is_ill_though_connections_to_it_are_accepted(
+    platform: Platformed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "PATIENCE", 0.1)
+    platform.going.clear()
+    assert set(await platform.ill()) == {"registry", "collector"}
+    platform.going.set()
+    assert await platform.ill() == {}
+    platform.answer = b"SSH-2.0\r\n"
+    assert set(await platform.ill()) == {"registry", "collector"}
 
 
 async def test_all_parts_are_looked_at_and_well(platform: Platformed) -> None:

@@ -56,6 +56,12 @@ async def ask(call: Call) -> Passed:
 
 
 async def logs(call: Call) -> Passed:
-    """A function's output; that there is such a function is for the catalog to say."""
-    await call.catalog.functions.get(call.function)
-    return await ask(call)
+    """A function's output, which outlives it. Without the collector the catalog tells whether there is such one.
+
+    Raises: CollectorAway, FunctionNotFound.
+    """
+    try:
+        return await ask(call)
+    except CollectorAway:
+        await call.catalog.functions.get(call.function)
+        raise

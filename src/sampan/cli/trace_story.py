@@ -15,6 +15,7 @@ WORDS = {  # of the one function, and where there are several; source of the nam
     "ColdStart": ("to start", "to start {}"),
     "PrepareCode": ("to get the image", "to get the image of {}"),
     "RuntimeInitialization": ("to start", "to start {}"),
+    "ready": ("for its program to listen", "for the program of {} to listen"),
     "Initializer": ("to initialise", "to initialise {}"),
     "Thaw": ("to wake it", "to wake {}"),
     "Invocation": ("in the function", "in {}"),
@@ -110,7 +111,7 @@ def sentence(root: Node) -> Line:
 
 
 def _style(words: str) -> str:
-    if words.startswith("to "):
+    if words.startswith(("to ", "for ")):
         return COLD
     return PLATFORM if words.startswith((WORDS["Schedule"][0], REST)) else ""
 
@@ -136,7 +137,7 @@ def _kind(node: Node, above: tuple[str, str] | None) -> tuple[str, str]:
     span = node.span
     if not span.platform:
         return above if above is not None and above[0] in WORDS else ("service", span.service)
-    if span.name in WORDS:
+    if span.name in WORDS and span.kind != "server":  # which is named after its function
         return span.name, span.function
     within = above is not None and node.parent is not None and node.parent.span.platform
     return (above[0] if above is not None and within else "", span.function)
@@ -153,12 +154,13 @@ def busiest(root: Node) -> Line:
     if len(spent) < 2:
         return []
     whole = max(1, root.end - root.begin)
+    several = len({service for _, service in spent}) > 1
     line = [Piece("Of that, in spans:   ", "bold")]
     for at, ((name, service), time) in enumerate(spent.most_common(MOST - 1)):
         if at and time < whole * LEAST:
             break
         often = f" ×{times[name, service]}" if times[name, service] > 1 else ""
-        of = f" ({_flat(service)})" if service not in (root.span.service, name) else ""
+        of = f" ({_flat(service)})" if several and service != name else ""
         line += [Piece(" · " if at else "", FAINT), Piece(length(time), "bold")]
         line.append(Piece(f" {shortened(_flat(name), 40)}{of}{often}"))
     return line

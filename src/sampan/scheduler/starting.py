@@ -54,7 +54,8 @@ class Starting:
 
         created: its sandbox has been made, by `create`.
         """
-        begin, stages = time.time_ns(), ()
+        begin = time.time_ns()
+        stages: tuple[Stage, ...] = ()
         try:
             stages = () if created else (await self.create(id_, version)).stages
             sandbox = await self._engine.start(id_, self._timeout)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sampan.engine.engine import Engine
 from sampan.model.errors import StartFailed
 from sampan.model.health import Part
+from sampan.model.names import InstanceId
 from sampan.serve.layout import Layout
 from sampan.settings import Settings
 from sampan.store.database import Database
@@ -20,6 +21,7 @@ from sampan.telemetry.logs import Log
 EVERY = 5.0  # seconds between looks while all are well
 SOON = 0.5  # seconds between looks while some are not: that they are well again is soon known
 PATIENCE = 2.0  # seconds a part may take to answer
+NOBODY = "it accepts no connection"
 LEAST_DISK = 64 << 20  # bytes; SQLite's journal alone may take some
 
 log = Log("health")
@@ -104,31 +106,52 @@ def probes(settings: Settings, engine: Engine, database: Database) -> list[Probe
     """Of all parts that control can look at. What every cold start needs is needed; the rest is missed later."""
     layout, registry = Layout(settings), settings.registry
     found = [
-        Probe("sandboxd", lambda: _listens(layout.engine_socket)),
+        Probe("sandboxd", lambda: _sandboxd(layout.engine_socket, engine)),
         Probe("containerd", lambda: _images(engine)),
         Probe("database", lambda: _database(database, layout.database.parent)),
     ]
     if registry.enabled:
-        found.append(Probe("registry", lambda: _accepts(registry.listen, registry.port), needed=False))
-    found.append(Probe("collector", lambda: _listens(layout.collector_socket), needed=False))
+        found.append(Probe("registry", lambda: _registry(registry.listen, registry.port), needed=False))
+    found.append(Probe("collector", lambda: _collector(layout.collector_socket), needed=False))
     return found
 
 
-async def _listens(path: Path) -> str:
-    return await _opens(asyncio.open_unix_connection(str(path)))
-
-
-async def _accepts(host: str, port: int) -> str:
-    return await _opens(asyncio.open_connection(host, port))
-
-
-async def _opens(connection: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> str:
+async def _sandboxd(path: Path, engine: Engine) -> str:
+    """Whether it answers at all: of a sandbox that there is not."""
     try:
-        _, writer = await connection
+        _, writer = await asyncio.open_unix_connection(str(path))
     except OSError:
-        return "it accepts no connection"
+        return NOBODY
     writer.close()
+    with suppress(StartFailed):
+        await engine.stats(InstanceId("none"))
     return ""
+
+
+async def _registry(host: str, port: int) -> str:
+    return await _speaks_http(asyncio.open_connection(host, port), b"/v2/")
+
+
+async def _collector(path: Path) -> str:
+    return await _speaks_http(asyncio.open_unix_connection(str(path)), b"/")
+
+
+async def _speaks_http(
+    connection: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]], path: bytes
+) -> str:
+    """Whether a question is answered, whatever the answer: one that hangs still has connections accepted for it."""
+    try:
+        reader, writer = await connection
+    except OSError:
+        return NOBODY
+    try:
+        writer.write(b"HEAD %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
+        told = await reader.read(5)
+    except OSError:
+        told = b""
+    finally:
+        writer.close()
+    return "" if told == b"HTTP/" else "it does not answer as it should"
 
 
 async def _images(engine: Engine) -> str:

@@ -388,7 +388,7 @@ static const struct { const char *path; void (*act)(struct request *); } ROUTES[
     { "/reset", reset },            /* closes without an answer */
     { "/garbage", garbage },
     { "/headers", many_headers },   /* ?bytes= */
-    { "/print", print },            /* ?lines= &bytes= &to=stderr */
+    { "/print", print },            /* ?lines= &bytes= &from= &to=stderr */
     { "/eat", eat },                /* ?mb= */
     { "/burn", burn },              /* ?ms= */
     { "/write", write_file },       /* ?mb= &path= */
