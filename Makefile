@@ -30,7 +30,7 @@ stop-demo:  ## Stop the platform that the demo left running, and remove its stat
 
 test: setup-dev lint  ## Format, lint, types, floors, then all tests
 	@$(if $(ROOT),,echo "NOT RUN: the tests marked 'root' (containers, real processes); become root to run them.")
-	@$(PYTHON_BIN)/python -m pytest $(if $(ROOT),,-m "not root")
+	@$(PYTHON_BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(if $(ROOT),,-m "not root")
 
 lint: setup-dev  ## Format, lint, types and floors alone
 	@$(PYTHON_BIN)/ruff format --check --quiet .

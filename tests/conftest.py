@@ -17,6 +17,16 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+MACHINE = ("engine", "journeys")  # folders of tests that make real sandboxes: one after the other
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests that run side by side, those of a file share a process, and those that share the machine do."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("machine" if folder in MACHINE else str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _a_loop_that_is_closed() -> Iterator[None]:
     """pytest-asyncio asks for the current loop before it sets its own; Python 3.11 then makes one nobody closes."""
