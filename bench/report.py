@@ -5,6 +5,7 @@ python -m bench.report [MEASUREMENT…]    exit code 1 when a promise is broken
 
 import os
 import platform as machine
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -67,6 +68,8 @@ def run(measurements: Measurements, names: list[str], kind: str = "") -> int:
     if os.geteuid() != 0:
         out.print("[red]Making containers needs root.[/]")
         return 2
+    for sign in (signal.SIGTERM, signal.SIGINT):  # every platform that was started is ended
+        signal.signal(sign, signal.default_int_handler)
     figures: list[Figure] = []
     broken = 0
     for name in names or measurements:

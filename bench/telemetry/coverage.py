@@ -8,6 +8,7 @@ spans cover of it is counted. The least of all is the figure.
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from bench.cold import Figure, cold
 from bench.platform import Broken, Platform, platform
@@ -41,7 +42,7 @@ def _shares(one: Platform, function: str, since: float) -> list[float]:
     """Of each cold start, 0 to 1. Raises: Broken, where one has no trace."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        found = list(one.client.traces(function=function, cold=True, since=since))
+        found = list(islice(one.client.traces(function=function, cold=True, since=since), 2 * STARTS))
         if len(found) >= STARTS:
             return [covered(one.client.trace(each.trace_id).spans) for each in found]
         if time.monotonic() > deadline:
