@@ -13,8 +13,9 @@ from sampan.gateway.reports import Reports
 from sampan.link import channel
 from sampan.link.journal import leftovers
 from sampan.link.messages import Observed, ServedVersion
-from sampan.link.reports import Down, Gauge, Gauges, Hello, Kept, Records, Up
+from sampan.link.reports import Down, Gauge, Gauges, Hello, Kept, Records, Started, Up
 from sampan.model.invocation import Outcome
+from sampan.model.names import InstanceId
 from tests.gateway.conftest import MakeStage
 from tests.gateway.stage import Request, echo
 from tests.link.memory import in_memory
@@ -116,6 +117,21 @@ async def test_records_are_told_in_batches_with_what_their_versions_are(
     )  # fmt: skip
     assert isinstance(second, Records)
     assert second.versions == {}, "once on a connection"
+
+
+async def test_the_record_of_a_cold_start_comes_after_its_stages_though_these_are_known_later(
+    gateway: Reports, collector: Collector
+) -> None:
+    gateway.record(record(0), SERVED)
+    await collector.hears(1)
+    gateway.record(record(1), SERVED)
+    gateway.record(record(2, cold=True), SERVED)
+    gateway.record(record(3), SERVED)
+    await asyncio.sleep(2 * reports.BATCH)  # longer than others wait
+    gateway.started(InstanceId("c-1"), ())
+    assert await collector.hears(4) == [1, 2, 3, 4]
+    told = [type(each) for each in collector.heard if isinstance(each, Records | Started)]
+    assert told == [Records, Started, Records]
 
 
 async def test_what_is_not_confirmed_is_told_once_more_under_the_same_numbers(

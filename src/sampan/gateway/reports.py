@@ -23,6 +23,7 @@ from sampan.telemetry.logs import Log
 
 RETRY = 0.1  # seconds between attempts to reach the collector
 BATCH = 0.05  # seconds over which records are gathered
+STAGES = 1.0  # seconds that a cold start's record waits for its stages, which control tells beside it
 BATCH_BYTES = 1 << 20  # of records in one message
 UNDERWAY = 20_000  # records sent and not confirmed: what the collector may have to hold of one gateway
 GAUGING = 1.0  # seconds between two tellings of what goes on now
@@ -56,6 +57,7 @@ class Reports:
         self._told: set[VersionKey] = set()  # facts that this connection has heard
         self._versions: dict[VersionKey, ServedVersion] = {}  # of records not confirmed
         self._batch: asyncio.TimerHandle | None = None
+        self._patient = False  # the batch waits for stages
         self._confirmed = asyncio.Event()
         self._complained = (0, 0.0)  # lost records told of, and when
         self.gauges: Callable[[], Gauges] | None = None
@@ -76,8 +78,11 @@ class Reports:
             return
         self._journal.add(record)
         self._versions[version.key] = version
-        if self._batch is None:
-            self._batch = asyncio.get_running_loop().call_later(BATCH, self._send)
+        if record.cold and not record.startup and not self._patient:
+            self._patient = True
+            self._send_in(STAGES)
+        elif self._batch is None:
+            self._send_in(BATCH)
 
     def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
         """How an instance started whose first records may not tell."""
@@ -108,6 +113,11 @@ class Reports:
 
     # ── inside ──
 
+    def _send_in(self, seconds: float) -> None:
+        if self._batch is not None:
+            self._batch.cancel()
+        self._batch = asyncio.get_running_loop().call_later(seconds, self._send)
+
     def _joined(self) -> None:
         self._sent = self._journal.kept
         self._told.clear()
@@ -127,6 +137,7 @@ class Reports:
         if self._batch is not None:
             self._batch.cancel()
             self._batch = None
+        self._patient = False
         journal = self._journal
         while self._link.open and self._sent < journal.number and self._sent - journal.kept < UNDERWAY:
             first, bodies = journal.take(self._sent, BATCH_BYTES)
