@@ -45,6 +45,11 @@ class Frames:
             if not self._due:
                 self._soon()
 
+    def flush(self) -> None:
+        """Before somebody reads on."""
+        if self._file >= 0:
+            self._write()
+
     def close(self) -> None:
         if self._file >= 0:
             self._write()

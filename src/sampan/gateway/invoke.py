@@ -253,6 +253,7 @@ class Invoke:
         )
         logged = b""
         if before is not None:
+            instance.frames.flush()
             tail = await self._control.tail(instance.grant.instance, before.position)
             logged = events.log_line(exchange, served.version, tail) if tail is not None else b""
         outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
