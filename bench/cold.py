@@ -93,8 +93,10 @@ def created() -> Iterator[Figure]:
                 one.deploy(image, image)
                 one.call(image)
                 program, taken = turns(bare.program, cold(one, image))
-                if image == "static":  # its own start is 1 ms, so a ratio would be about the gateway
-                    yield absolute(f"cold start, created, {image}", taken, 4.0, "ms")
+                if image == "static":  # a program that starts in 1.5 ms has 4 ms; a slower machine gives it more
+                    yield Figure(
+                        f"cold start, created, {image}", taken, program, taken, max(4.0, 1.2 * program), "ms"
+                    )
                 else:
                     yield ratio(f"cold start, created, {image} / app", taken, program, 1.2)
 
