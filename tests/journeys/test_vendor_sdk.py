@@ -339,8 +339,10 @@ async def test_our_asynchronous_client_tells_it_too(platform: Platform, image: s
         version = (await ours.publish_version("ours-async")).version_id
         assert [one.version_id async for one in ours.list_versions("ours-async")] == [version]
         assert (await ours.http("ours-async", path="/status?code=404", qualifier=version)).status == 404
-        lines = [line.text async for line in ours.logs("ours-async", tail=1)]
-        assert lines[0].startswith("FC Invoke End RequestId: ")
+        async with asyncio.timeout(PATIENCE):  # what is printed is gathered once a second
+            async for line in ours.logs("ours-async", follow=True):
+                if line.text.startswith("FC Invoke End RequestId: "):
+                    break
         await ours.delete_function("ours-async")
         with pytest.raises(sdk.NotFound):
             await ours.get_function("ours-async")

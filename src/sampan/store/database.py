@@ -22,7 +22,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-BUSY_TIMEOUT = 10  # seconds a writer waits for one in another process before it fails
+BUSY_TIMEOUT = 30  # seconds a writer waits for another one, whose disk may be slow to confirm, before it fails
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite"}  # the asynchronous driver per kind of database
