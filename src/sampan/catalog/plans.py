@@ -11,12 +11,11 @@ from sampan.catalog.guards import cors, guard
 from sampan.catalog.records import Alias, Function, Revision, Trigger
 from sampan.catalog.rules import RATE_TAG, certificate
 from sampan.link.messages import FunctionRoute, ServedVersion
-from sampan.model.errors import InvalidArgument
 from sampan.model.image import RegistryAuth
 from sampan.model.names import LATEST, VersionKey, version_key
 from sampan.model.trigger import HttpTrigger
 from sampan.model.version import HealthCheck, Hook, Version
-from sampan.telemetry.tracing_config import parse
+from sampan.telemetry.tracing_config import sampling
 from sampan.wire.shapes import HealthCheckConfig, LifecycleHook, RegistryConfig
 
 DEFAULT_PORT = 9000  # FC's
@@ -86,7 +85,7 @@ def runnable(function: str, version: str, revision: Revision, keepalive: float) 
     """The revision, its image known, as something that can be run."""
     configuration, image = revision.configuration, revision.image
     assert image is not None, "a revision becomes runnable when its image has been pulled"
-    container = configuration.container
+    container, tracing = configuration.container, configuration.tracing
     return Version(
         key=version_key(function, version, revision.revision),
         function=function,
@@ -108,7 +107,7 @@ def runnable(function: str, version: str, revision: Revision, keepalive: float) 
         keepalive=keepalive_of(configuration, keepalive),
         internet=configuration.internet_access,
         affinity=affinity(configuration),
-        sampling=_sampling(configuration),
+        sampling=sampling(tracing.type, tracing.params) if tracing is not None else None,
     )
 
 
@@ -226,18 +225,6 @@ def _shares(function: Function, qualifier: str) -> dict[str, float]:
 
 def _aliases_of(function: Function, id_: str) -> list[str]:
     return [name for name, alias in function.aliases.items() if id_ in alias.shares()]
-
-
-def _sampling(configuration: Configuration) -> float | None:
-    """Share of new traces that is kept, as its tracingConfig says."""
-    given = configuration.tracing
-    if given is None:
-        return None
-    try:
-        target = parse(given.type or "", given.params or {})
-    except InvalidArgument:  # from before it was checked
-        return None
-    return None if target is None else target.sampling
 
 
 def _hook(given: LifecycleHook | None) -> Hook | None:

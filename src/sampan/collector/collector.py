@@ -27,7 +27,6 @@ from sampan.link.reports import Gauges, Told
 from sampan.metrics.history import History
 from sampan.metrics.registry import Registry
 from sampan.model.access import AccessKey
-from sampan.model.errors import InvalidArgument
 from sampan.model.invocation import InvocationRecord, VersionFacts
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.trace import Span
@@ -37,7 +36,7 @@ from sampan.settings import Telemetry
 from sampan.store.database import Database
 from sampan.telemetry.logs import Log
 from sampan.telemetry.spans import always_kept, kept, platform_spans
-from sampan.telemetry.tracing_config import parse
+from sampan.telemetry.tracing_config import sampling
 from sampan.traces.store import TraceStore
 from sampan.wire import jaeger, otlp, otlp_logs
 from sampan.wire.otlp_logs import LogRecord
@@ -166,7 +165,7 @@ class Collector:
         before, self._facts = self._facts, dict(each for function in told.functions for each in function.versions)
         self._remember(before)
         self._keys = {key.id: key for key in told.keys}
-        self._ratios = {each.function: _sampling(each.tracing_type, each.tracing_params) for each in told.functions}
+        self._ratios = {each.function: sampling(each.tracing_type, each.tracing_params) for each in told.functions}
         self.metering.told(told)
         self._router.learn(told.functions)
         self.registry.functions(self._functions)
@@ -229,12 +228,3 @@ class Collector:
         while True:
             await asyncio.sleep(ROLL)
             self.registry.functions(self._functions)
-
-
-def _sampling(type_: str, params: dict[str, str]) -> float | None:
-    """What a tracingConfig says of it."""
-    try:
-        target = parse(type_, params)
-    except InvalidArgument:  # of a configuration from before it was checked
-        return None
-    return None if target is None else target.sampling

@@ -23,7 +23,7 @@ import msgspec
 
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
-from sampan.collector.intake.sockets import IntakeSockets, listen
+from sampan.collector.intake.sockets import IP_FREEBIND, IntakeSockets, listen
 from sampan.engine.node.network import door_address
 from sampan.sdk.config import Credentials, write_file
 from sampan.serve.child import Child, NeverReady
@@ -35,7 +35,6 @@ from sampan.settings import Settings
 from sampan.store.database import Database, migrate, sqlite_url
 from sampan.telemetry.logs import configure
 
-IP_FREEBIND = 15  # ip(7): bind an address that is not there yet
 BACKLOG = 4096  # connections that may wait for a gateway; the kernel caps it at net.core.somaxconn
 
 

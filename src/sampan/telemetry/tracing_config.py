@@ -111,3 +111,12 @@ def _share(rate: str) -> float:
     if share > 1:
         raise InvalidArgument(_SAMPLING_FIELD, rate[:40], _ALLOWED_RATE)
     return share
+
+
+def sampling(type_: str | None, params: Mapping[str, str] | None) -> float | None:
+    """The share of new traces that a stored configuration asks for; None: as the platform does."""
+    try:
+        target = parse(type_, params)
+    except InvalidArgument:  # of a configuration from before it was checked
+        return None
+    return None if target is None else target.sampling
