@@ -165,20 +165,10 @@ def _link(given: Any, form: Form) -> SpanLink | None:
 def encode_traces(spans: Sequence[Span]) -> ExportTraceServiceRequest:
     """Grouped by resource and scope. What sent a span is told in its resource, whatever the span says of itself."""
     request = ExportTraceServiceRequest()
-    resources: dict[bytes, Any] = {}
-    scopes: dict[tuple[bytes, str], Any] = {}
+    scopes = otlp_values.Scopes(request.resource_spans, "scope_spans")
     for span in spans:
         told = otlp_values.identity(span.resource, span.service, span.function, span.version, span.instance)
-        key = otlp_values.key(told)
-        scoped = scopes.get((key, span.scope))
-        if scoped is None:
-            group = resources.get(key)
-            if group is None:
-                group = resources[key] = request.resource_spans.add()
-                otlp_values.put(group.resource.attributes, told)
-            scoped = scopes[key, span.scope] = group.scope_spans.add()
-            scoped.scope.name = span.scope
-        _put_span(scoped.spans.add(), span)
+        _put_span(scopes.of(told, span.scope).spans.add(), span)
     return request
 
 

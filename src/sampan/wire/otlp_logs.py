@@ -87,22 +87,12 @@ def _record(given: Any, service: str, resource: Attributes, scope: str, form: Fo
 def encode_logs(records: Sequence[LogRecord]) -> ExportLogsServiceRequest:
     """Grouped by resource and scope, as `otlp.encode_traces` does."""
     request = ExportLogsServiceRequest()
-    resources: dict[bytes, Any] = {}
-    scopes: dict[tuple[bytes, str], Any] = {}
+    scopes = otlp_values.Scopes(request.resource_logs, "scope_logs")
     for record in records:
         told = otlp_values.identity(
             record.resource, record.service, record.function, record.version, record.instance
         )
-        key = otlp_values.key(told)
-        scoped = scopes.get((key, record.scope))
-        if scoped is None:
-            group = resources.get(key)
-            if group is None:
-                group = resources[key] = request.resource_logs.add()
-                otlp_values.put(group.resource.attributes, told)
-            scoped = scopes[key, record.scope] = group.scope_logs.add()
-            scoped.scope.name = record.scope
-        _put_record(scoped.log_records.add(), record)
+        _put_record(scopes.of(told, record.scope).log_records.add(), record)
     return request
 
 

@@ -70,3 +70,26 @@ def identity(resource: Attributes, service: str, function: str, version: str, in
 def key(resource: Attributes) -> bytes:
     """Equal for equal resources."""
     return msgspec.msgpack.encode(resource)
+
+
+class Scopes:
+    """The messages that what is given out goes into: one a resource, in it one a scope."""
+
+    def __init__(self, resources: Any, member: str) -> None:
+        """resources: the request's repeated field.  member: the field of its messages that holds their scopes."""
+        self._resources, self._member = resources, member
+        self._groups: dict[bytes, Any] = {}
+        self._scopes: dict[tuple[bytes, str], Any] = {}
+
+    def of(self, resource: Attributes, scope: str) -> Any:
+        """resource: as `identity` tells it."""
+        name = key(resource)
+        scoped = self._scopes.get((name, scope))
+        if scoped is None:
+            group = self._groups.get(name)
+            if group is None:
+                group = self._groups[name] = self._resources.add()
+                put(group.resource.attributes, resource)
+            scoped = self._scopes[name, scope] = getattr(group, self._member).add()
+            scoped.scope.name = scope
+        return scoped
