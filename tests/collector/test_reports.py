@@ -88,11 +88,11 @@ class Stage:
         self._closing.append(asyncio.ensure_future(self.reports.run()))
 
     async def stop(self) -> None:
-        await self.reports.close()
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
         self._closing.clear()
+        await self.reports.close()
 
     async def connect(self, *messages: Up) -> "channel.Channel[Down, Up]":
         decoder = msgspec.msgpack.Decoder(Down)
@@ -262,6 +262,35 @@ async def test_a_killed_gateways_journal_is_taken_over_once(stage: Stage) -> Non
     assert await written(stage.store) == recomputed(batch(1, 8).records)
     assert list(journals.iterdir()) == []
     again.close()
+
+
+async def test_what_a_gateway_leaves_at_the_very_end_is_written_down_before_the_end(stage: Stage) -> None:
+    journals: Path = stage.journals  # type: ignore[attr-defined]
+    await asyncio.sleep(0)  # it has begun, and looked
+    left = Journal(LIFE, journals / f"g1{SUFFIX}")
+    for each in batch(1, 8).records:
+        left.add(each)
+    abandon(left)
+    (journals / "g2.new").write_bytes(b"")  # killed while it began
+    await stage.stop()
+    assert await written(stage.store) == recomputed(batch(1, 8).records)
+    assert list(journals.iterdir()) == []
+
+
+async def test_an_end_does_not_wait_for_ever_for_a_database_that_takes_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sampan.collector.reports.FAREWELL", 0.05)
+    journals: Path = stage.journals  # type: ignore[attr-defined]
+    left = Journal(LIFE, journals / f"g1{SUFFIX}")
+    left.add(record())
+    abandon(left)
+    stage.ledger.before = OperationalError("INSERT", {}, OSError("disk full"))
+    await stage.stop()
+    assert [file.name for file in journals.iterdir()] == [f"g1{SUFFIX}"]
+    await stage.start()
+    await stage.ears.until(1)
+    assert list(journals.iterdir()) == []
 
 
 async def test_a_collector_that_is_started_anew_misses_nothing(tmp_path: Path) -> None:

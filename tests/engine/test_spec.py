@@ -2,6 +2,7 @@
 
 import json
 import os
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
@@ -169,7 +170,10 @@ def test_a_sandbox_knows_its_own_name() -> None:
 
 
 def test_realms_have_their_own_door_and_prefer_different_ranges() -> None:
-    assert door_address("0000") != door_address("0001")
+    doors = [IPv4Address(door_address(f"{realm:04x}")) for realm in range(0x10000)]
+    assert len(set(doors)) > 0.97 * len(doors)
+    assert all(IPv4Address("169.254.1.0") <= door < IPv4Address("169.254.255.0") for door in doors)
+    assert IPv4Address("169.254.169.254") not in doors
     assert ranges("0000")[0] != ranges("0001")[0]
     assert len(set(ranges("beef"))) == 64
 

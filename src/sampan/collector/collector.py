@@ -121,7 +121,7 @@ class Collector:
                 if self._logs is not None:
                     group.create_task(self._logs.run())
         finally:
-            await listener.close()
+            await listener.close()  # its records make series and spans, so it comes before `close` of the rest
 
     async def listening(self) -> None:
         """Returns once everything that is to be taken in is."""

@@ -26,6 +26,7 @@ from sampan.telemetry.logs import Log
 
 AGAIN = 1.0  # seconds until a transaction that failed is tried again
 LOOK = 2.0  # seconds between two looks for journals of killed gateways
+FAREWELL = 3.0  # seconds that the end may take to write down what gateways left
 GROUP = 50_000  # records in one transaction, about
 STARTUPS = 2_000  # instances whose start is remembered for records to come
 
@@ -86,11 +87,21 @@ class Reports:
                 group.create_task(self._inherit(self._journals))
 
     async def close(self) -> None:
-        """Take no more. What is not confirmed its gateway keeps."""
+        """After `run`: take no more, but what gateways that ended have left. What is not confirmed stays on file."""
         if self._listener is not None:
             self._listener.close()
         for connection in list(self._connections):
             connection.close()
+        if self._journals is None:
+            return
+        writing = asyncio.create_task(self._keep())
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._look(self._journals)
+        except TimeoutError:
+            log.warning("records of gateways that ended wait for the next start", directory=str(self._journals))
+        finally:
+            writing.cancel()
 
     # ── inside ──
 
@@ -181,10 +192,13 @@ class Reports:
             async with asyncio.timeout(LOOK):
                 await self._explained.wait()
         while True:
-            with suppress(OSError):
-                for left in await asyncio.to_thread(lambda: list(leftovers(directory))):
-                    await self._take_over(left)
+            await self._look(directory)
             await asyncio.sleep(LOOK)
+
+    async def _look(self, directory: Path) -> None:
+        with suppress(OSError):
+            for left in await asyncio.to_thread(lambda: list(leftovers(directory))):
+                await self._take_over(left)
 
     async def _take_over(self, left: Left) -> None:
         confirmed = asyncio.Event()

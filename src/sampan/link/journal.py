@@ -36,7 +36,7 @@ _LIFE, _LIFE_SIZE, _IN_USE = 16, 32, 48  # where in the front
 _HEAD = struct.Struct("=I4xQ")  # the filling is zeroed before the fields are written, the number last
 _HEADS = _HEAD.size
 _write_head, _read_head = _HEAD.pack_into, _HEAD.unpack_from
-SUFFIX = ".journal"
+SUFFIX, _UNFINISHED = ".journal", ".new"
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -62,9 +62,8 @@ class Journal:
         self._memory[_LIFE : _LIFE + _LIFE_SIZE] = life.encode().ljust(_LIFE_SIZE, b"\0")[:_LIFE_SIZE]
         self._memory[: len(_MAGIC)] = _MAGIC
         if file is not None:
-            _unfinished(file).rename(
-                file
-            )  # not before it is locked: who finds it must not take it for a dead one's
+            # not before it is locked: who finds it must not take it for a dead one's
+            _unfinished(file).rename(file)
 
     def add(self, record: InvocationRecord) -> None:
         """Keep a record until it is confirmed."""
@@ -218,7 +217,7 @@ def _made(file: Path, size: int) -> int:
 
 
 def _unfinished(file: Path) -> Path:
-    return file.with_suffix(".new")
+    return file.with_suffix(_UNFINISHED)
 
 
 class Left:
@@ -237,8 +236,8 @@ class Left:
 
 
 def leftovers(directory: Path) -> Iterator[Left]:
-    """Journals in `directory` whose process has ended, one after the other."""
-    for file in sorted(directory.glob("*" + SUFFIX)):
+    """Journals in `directory` whose process has ended, one after the other. What holds nothing is removed."""
+    for file in sorted(each for each in directory.iterdir() if each.suffix in (SUFFIX, _UNFINISHED)):
         with suppress(OSError):
             fd = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:

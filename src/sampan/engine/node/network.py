@@ -1,7 +1,7 @@
 """Sandbox networks: a pool of namespaces, each with one routed link to this machine, and what they may reach.
 
 A link has this machine's end, named `s<realm>…` (`s<realm>x…` without internet), and `eth0` inside. Its peer is
-169.254.N.1 (N from the realm), an address on the empty bridge `br<realm>`, where the front door listens too.
+169.254.N.M (from the realm), an address on the empty bridge `br<realm>`, where the front door listens too.
 One nftables table says for all links together what passes; nothing is done per sandbox.
 A namespace is kept by an open descriptor, then by the processes in it: when those are gone the kernel removes
 it with both ends of its link, also after our own end by kill -9.
@@ -50,8 +50,12 @@ class Namespace:
 
 
 def door_address(realm: str) -> str:
-    """Where sandboxes find the front door; the same for all of a realm."""
-    return f"169.254.{int(realm, 16) % 254 + 1}.1"
+    """Where sandboxes find the front door; the same for all of a realm.
+
+    RFC 3927 §2.1: the first and the last 256 of 169.254.0.0/16 are reserved. Clouds answer at 169.254.169.254.
+    """
+    rest, third = divmod(int(realm, 16), 254)
+    return f"169.254.{third + 1}.{rest % 253 + 1}"
 
 
 def ranges(realm: str) -> list[IPv4Network]:
