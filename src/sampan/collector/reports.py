@@ -87,7 +87,7 @@ class Reports:
                 group.create_task(self._inherit(self._journals))
 
     async def close(self) -> None:
-        """After `run`: take no more, but what gateways that ended have left. What is not confirmed stays on file."""
+        """After `run`: take no more but what gateways that ended have left. What is not confirmed stays on file."""
         if self._listener is not None:
             self._listener.close()
         for connection in list(self._connections):
