@@ -12,6 +12,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from operator import length_hint
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -49,12 +50,16 @@ WAYS = {
 class Far:
     """A transport whose other end answers whatever is written to it."""
 
-    def __init__(self, protocol: asyncio.Protocol, answer: bytes, budget: Iterator[int] | None = None) -> None:
-        """budget: of answers; where it ends the other end is silent."""
-        self._protocol, self._answer, self._budget = protocol, answer, budget
+    def __init__(
+        self, protocol: asyncio.Protocol, answer: bytes, budget: Iterator[int] | None = None, expected: bytes = b""
+    ) -> None:
+        """budget: of answers; where it ends the other end is silent.  expected: how all that is written begins."""
+        self._protocol, self._answer, self._budget, self._expected = protocol, answer, budget, expected
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: bytes) -> None:
+        if self._expected and not data.startswith(self._expected):
+            raise machine.Unmeasured(f"answered {data[:200]!r}")
         if self._budget is None or next(self._budget, None) is not None:
             self._loop.call_soon(self._come, TURNS)
 
@@ -132,9 +137,11 @@ async def _round(gateway: Gateway, given: Settings) -> float:
     clients = [ClientConnection(gateway, given) for _ in range(CLIENTS)]
     begun = time.process_time()
     for client in clients:
-        client.connection_made(cast(asyncio.Transport, Far(client, REQUEST, budget)))
+        client.connection_made(cast(asyncio.Transport, Far(client, REQUEST, budget, b"HTTP/1.1 200 ")))
         client.data_received(REQUEST)
-    while gateway.reports.unconfirmed or not all(client.idle for client in clients):  # noqa: ASYNC110  # as above
+    while (  # noqa: ASYNC110  # as above
+        length_hint(budget) or gateway.reports.unconfirmed or not all(client.idle for client in clients)
+    ):
         await asyncio.sleep(0.005)
     taken = (time.process_time() - begun) / REQUESTS
     for client in clients:
