@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -124,7 +123,7 @@ class Invoke:
         try:
             signed = self._admit_caller(exchange, target)
             if endpoint.guard is not None and not signed:
-                target = replace(target, path=await endpoint.guard.admit(exchange, target.path))
+                target = HttpTarget(endpoint, target.base_path, await endpoint.guard.admit(exchange, target.path))
             self._tracing.begin(exchange, served.version)
             counted = self._limits.admit(endpoint.route)
             if served.version.affinity is not None:

@@ -15,7 +15,7 @@ import msgspec
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
-from sampan.link.reports import Down, Gauges, Hello, Started, Up, facts_of
+from sampan.link.reports import Down, EncodedRecords, Gauges, Hello, Started, Up, facts_of
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
 from sampan.model.names import InstanceId, VersionKey
@@ -34,15 +34,7 @@ TOLD_LOST = 10.0  # seconds between two complaints about records there was no ro
 log = Log("gateway")
 
 
-class _Records(msgspec.Struct, frozen=True, tag="Records"):
-    """As `link.reports.Records`, of records that were encoded before."""
-
-    seq: int
-    records: list[msgspec.Raw]
-    versions: dict[VersionKey, VersionFacts]
-
-
-_Connection = channel.Channel[Down, Up | _Records]
+_Connection = channel.Channel[Down, Up | EncodedRecords]
 
 
 class Reports:
@@ -143,7 +135,7 @@ class Reports:
             first, bodies = journal.take(self._sent, BATCH_BYTES)
             facts = {key: facts_of(version) for key, version in self._versions.items() if key not in self._told}
             self._told |= facts.keys()
-            self._link.send(_Records(first, [msgspec.Raw(body) for body in bodies], facts))
+            self._link.send(EncodedRecords(first, [msgspec.Raw(body) for body in bodies], facts))
             self._sent = first + len(bodies) - 1
         self._complain()
 
@@ -188,7 +180,7 @@ class _Link:
                 await self._lost.wait()
             await asyncio.sleep(RETRY)
 
-    def send(self, message: "Up | _Records") -> None:
+    def send(self, message: "Up | EncodedRecords") -> None:
         if self._channel is not None:
             self._channel.send(message)
 

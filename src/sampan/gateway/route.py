@@ -69,13 +69,13 @@ class Endpoint:
         return next((one for one, bound in zip(served, self.bounds, strict=True) if point < bound), served[-1])
 
 
-@dataclass(slots=True)  # made per request: frozen, with a field less, it took 0.30 µs, this 0.12
 class HttpTarget:
-    """An HTTP call: `path` is what the function sees, below `base_path`."""
+    """An HTTP call: `path` is what the function sees, below `base_path`. One is made per request: no dataclass."""
 
-    endpoint: Endpoint
-    base_path: bytes
-    path: bytes
+    __slots__ = ("base_path", "endpoint", "path")
+
+    def __init__(self, endpoint: Endpoint, base_path: bytes, path: bytes) -> None:
+        self.endpoint, self.base_path, self.path = endpoint, base_path, path
 
 
 @dataclass(slots=True, frozen=True)

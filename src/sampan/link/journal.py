@@ -238,18 +238,28 @@ class Left:
 def leftovers(directory: Path) -> Iterator[Left]:
     """Journals in `directory` whose process has ended, one after the other. What holds nothing is removed."""
     for file in sorted(each for each in directory.iterdir() if each.suffix in (SUFFIX, _UNFINISHED)):
-        with suppress(OSError):
-            fd = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left = _read(fd, file)
-            except OSError:  # of a process that lives
-                os.close(fd)
-                continue
-            if left.records:
-                yield left
-            else:
+        left = _left(file)
+        if left is None:
+            continue
+        if left.records:
+            yield left
+        else:
+            with suppress(OSError):
                 left.close(taken=True)
+
+
+def _left(file: Path) -> Left | None:
+    """None: of a process that lives, or gone meanwhile."""
+    try:
+        fd = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _read(fd, file)
+    except OSError:
+        os.close(fd)
+        return None
 
 
 def _read(fd: int, file: Path) -> Left:

@@ -39,6 +39,14 @@ class Records(_Message, frozen=True):
     versions: dict[VersionKey, VersionFacts]
 
 
+class EncodedRecords(msgspec.Struct, frozen=True, tag="Records"):
+    """The same, of records that were encoded before."""
+
+    seq: int
+    records: list[msgspec.Raw]
+    versions: dict[VersionKey, VersionFacts]
+
+
 class Gauge(msgspec.Struct, frozen=True, array_like=True):
     """One function at one gateway, now."""
 

@@ -15,6 +15,8 @@ InstanceId = NewType("InstanceId", str)
 RequestId = NewType("RequestId", str)
 """`1-<seconds, 8 hex>-<24 hex>`. Source: function-compute-api.md §3.1."""
 
+_now, _draw = time.time, random.getrandbits
+
 LATEST = "LATEST"
 """The qualifier of the mutable function."""
 
@@ -42,7 +44,7 @@ def new_instance_id() -> InstanceId:
 
 def new_request_id() -> RequestId:
     """Of 96 random bits: unique, not secret. No system call: one is made for every request."""
-    return RequestId(f"1-{int(time.time()):08x}-{random.getrandbits(96):024x}")
+    return RequestId(f"1-{int(_now()):08x}-{_draw(96).to_bytes(12, 'big').hex()}")
 
 
 def function_arn(region: str, account: str, function: str, qualifier: str = "") -> str:

@@ -24,6 +24,10 @@ MODULES = (
         "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route", "sessions", "tracing",
         "upstream",
     )),
+    "gateway.control",
+    "gateway.reports",
+    "link.journal",
+    "model.names",
     "telemetry.context",
     "telemetry.outgoing",
 )  # fmt: skip
