@@ -293,9 +293,10 @@ def test_a_trace_that_came_is_joined_below_its_caller() -> None:
 
 
 def test_no_id_is_ever_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sampan.telemetry.context._draw", lambda bits: 0)
-    traced = begin(NONE, new_request_id(), 1.0)
-    assert (traced.root, traced.invocation) == ("0" * 15 + "1",) * 2
+    drawn = ["0" * 16, "0" * 15 + "1", "0" * 16, "0" * 16, "0" * 15 + "2"]
+    monkeypatch.setattr("sampan.model.names._Digits.take", lambda digits, count: drawn.pop(0))
+    traced = begin(NONE, RequestId("1-00000000-" + "0" * 24), 1.0)
+    assert (traced.root, traced.invocation) == ("0" * 15 + "1", "0" * 15 + "2")
 
 
 @pytest.mark.parametrize(

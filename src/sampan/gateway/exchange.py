@@ -245,8 +245,8 @@ class Exchange:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.request: RequestId = new_request_id()
-        self.received = time.time_ns()
+        self.received = now = time.time_ns()
+        self.request: RequestId = new_request_id(now)
         self.leased = 0
         self.first_byte = 0
         self.deadline = 0.0  # of the loop's clock, for a slot; 0: it has not had to wait

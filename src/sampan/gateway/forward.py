@@ -238,4 +238,4 @@ def _end_head(parts: list[bytes], exchange: Exchange) -> None:
 
 def _node(peer: bytes) -> bytes:
     """Source: RFC 7239 §6: an IPv6 address is bracketed and quoted."""
-    return b'"[%b]"' % peer if b":" in peer else peer
+    return b'"[%b]"' % peer if peer.find(b":") >= 0 else peer

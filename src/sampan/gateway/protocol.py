@@ -18,6 +18,7 @@ from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
 from sampan.gateway.heads import TAKES, Take, body_too_large, fault, too_long, unreadable
 from sampan.gateway.known import Heads
 from sampan.gateway.plain import read_plain
+from sampan.gateway.story import Story
 from sampan.model.errors import EntityTooLarge, InvalidArgument, SampanError
 from sampan.settings import Gateway as Limits
 
@@ -63,7 +64,7 @@ class ClientConnection(asyncio.Protocol):
         self._parsing: Exchange | None = None  # its body is still coming
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._story: Story | None = None
         self._holds = 0
         self._url = b""
         self._head_size = 0
@@ -117,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
 
     def ended(self, exchange: Exchange) -> None:
         """The exchange is over, one way or another: on to the next, or away."""
-        self._current = self._task = None
+        self._current = self._story = None
         if self._holds:
             self.release(Hold.UPSTREAM | Hold.BODY)  # of a body, too, that came whole and that nobody wanted
         if self._transport.is_closing():
@@ -141,10 +142,11 @@ class ClientConnection(asyncio.Protocol):
             self.close()
             return
         self.deadline = self._loop.time() + self._limits.idle_timeout
-        if self._rest is not None:
-            self._resume_http()
-        if self._waiting and self._current is None:
-            self._next()
+        # Not at once: each story would begin inside the end of the one before, however many wait.
+        if self._waiting:
+            self._loop.call_soon(self._next)
+        elif self._rest is not None:
+            self._loop.call_soon(self._resume_http)
 
     def drain(self) -> None:
         """The gateway takes nothing new; what is in flight goes on."""
@@ -179,8 +181,8 @@ class ClientConnection(asyncio.Protocol):
 
     def cancel(self) -> None:
         """The gateway is going down and has waited long enough."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._story is not None:
+            self._story.cancel()
         self._transport.abort()
 
     # ── asyncio.Protocol ──
@@ -250,8 +252,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._front.left(self)
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
+        if self._story is not None:
+            self._story.cancel()
 
     def pause_writing(self) -> None:
         self.congested = True
@@ -335,12 +337,14 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         if self._transport.is_closing():
             self._waiting.clear()
+        if self._current is not None or not self._waiting:
             return
         exchange = self._current = self._waiting.popleft()
         if self._holds and not self._waiting:
             self.release(Hold.PIPELINE)
         self._heard()
-        self._task = self._loop.create_task(self._front.serve(exchange))
+        self._story = Story(self._front.serve(exchange), self._loop)
+        self._story.begin()
 
     def _heard(self) -> None:
         """How long may it be silent now?"""
@@ -411,6 +415,8 @@ class ClientConnection(asyncio.Protocol):
     def _resume_http(self) -> None:
         """The upgrade was not taken up: what followed is the next request."""
         rest, self._rest = self._rest, None
+        if self._transport.is_closing():
+            return
         self._parser = httptools.HttpRequestParser(self)
         self.release(Hold.BODY)
         if rest:

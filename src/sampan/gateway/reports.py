@@ -17,7 +17,7 @@ from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
 from sampan.link.reports import Down, EncodedRecords, Gauges, Hello, Started, Up, facts_of
 from sampan.model.instance import Stage
-from sampan.model.invocation import InvocationRecord, VersionFacts
+from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
 from sampan.telemetry.logs import Log
 

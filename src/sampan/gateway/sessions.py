@@ -19,6 +19,7 @@ from sampan.gateway.leases import Leases
 from sampan.gateway.picky import Vanished
 from sampan.gateway.refusals import too_long, too_many
 from sampan.gateway.route import Endpoint, Served
+from sampan.gateway.story import within
 from sampan.link.messages import ServedVersion, Up
 from sampan.link.messages import Sessions as Told
 from sampan.model.affinity import Affinity, AffinityKind, Session
@@ -192,8 +193,7 @@ class Sessions:
             answered = self._claims[key] = asyncio.Event()
             self._tell(binding)
             try:
-                async with asyncio.timeout(ANSWER):
-                    await answered.wait()
+                await within(ANSWER, answered.wait())
             except TimeoutError:
                 pass  # control has other worries; it will be told again
             finally:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import httptools
 
 from sampan.gateway.known import Heads
+from sampan.gateway.story import within
 from sampan.link.readiness import Doors
 from sampan.model.errors import BadResponse, SampanError
 
@@ -347,11 +348,11 @@ class Upstream:
         """A new connection. Raises: Unreachable."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                if isinstance(self._address, str):
-                    _, connection = await loop.create_unix_connection(self._make, self._address)
-                else:
-                    _, connection = await loop.create_connection(self._make, *self._address)
+            if isinstance(self._address, str):
+                dialled = loop.create_unix_connection(self._make, self._address)
+            else:
+                dialled = loop.create_connection(self._make, *self._address)
+            _, connection = await within(CONNECT_TIMEOUT, dialled)
         except TimeoutError:
             raise Unreachable(f"no connection within {CONNECT_TIMEOUT:g} seconds") from None
         except OSError as error:

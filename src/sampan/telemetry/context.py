@@ -7,14 +7,13 @@ Source: tracing-contract.md §4, §5.1–§5.3.
 """
 
 import functools
-import random
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from sampan.model.invocation import Traced
-from sampan.model.names import RequestId
+from sampan.model.names import RequestId, new_span_id
 from sampan.telemetry import formats, members
 from sampan.telemetry.formats import MULTI, NONE, SINGLE, Context
 
@@ -33,8 +32,6 @@ _JAEGER_FAMILY = frozenset((FC_CONTEXT, b"uber-trace-id", b"jaeger-debug-id", b"
 DEBUG_ID_LENGTH = 128  # characters of a jaeger-debug-id that are kept
 
 _ALL = 1 << 64  # values that the lower half of a trace's id has
-_draw = random.getrandbits
-_NEITHER_ZERO = 1 << 64 | 1  # set in what is drawn for two span ids: zero is no id
 
 Header = tuple[bytes, bytes, bytes]  # lower-case name, name as sent, value
 Told = dict[bytes, list[bytes]]
@@ -65,16 +62,15 @@ def extract(headers: Sequence[Header]) -> Context:
 def begin(context: Context, request: RequestId, ratio: float) -> Traced:
     """Where a request stands: in the trace that it came with, or in a new one that has the request's own digits.
 
-    ratio: share of new traces that is sampled. One draw makes both span ids.
+    ratio: share of new traces that is sampled.
     """
-    drawn = (_draw(128) | _NEITHER_ZERO).to_bytes(16, "big").hex()  # half of what formatting the number takes
+    root, invocation = new_span_id(), new_span_id()
     if context is NONE:
         trace = request[2:10] + request[11:]
-        return Traced(trace, drawn[:16], drawn[16:], "", trace[16:] < _limit(ratio))
+        return Traced(trace, root, invocation, "", ratio >= 1.0 or trace[16:] < _limit(ratio))
     trace = context.trace or request[2:10] + request[11:]
-    return Traced(
-        trace, drawn[:16], drawn[16:], context.span, sampled(context, ratio, trace), context.state, context.debug_id
-    )
+    kept = sampled(context, ratio, trace)
+    return Traced(trace, root, invocation, context.span, kept, context.state, context.debug_id)
 
 
 def sampled(context: Context, ratio: float, trace: str) -> bool:

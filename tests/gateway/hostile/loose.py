@@ -94,8 +94,10 @@ async def heard(pieces: Iterable[bytes]) -> Outcome:
 async def settle(connection: ClientConnection) -> None:
     """Until all that can be answered is; what waits for more of its body is not."""
     for _ in range(200):
-        task, body = connection._task, connection._current and connection._current.body
-        if task is None or (body is not None and body._waiter is not None and not body._waiter.done()):
+        body = connection._current and connection._current.body
+        waits = connection._waiting or connection._rest is not None
+        over = connection._story is None and (not waits or connection._transport.is_closing())
+        if over or (body is not None and body._waiter is not None and not body._waiter.done()):
             return
         await asyncio.sleep(0)
     raise AssertionError("it never comes to rest")
