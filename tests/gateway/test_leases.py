@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sampan.gateway.instance import Slot
 from sampan.gateway.leases import REMEMBERED, Leases
-from sampan.link.messages import GiveBack, Gone, Grant, Lost, Refuse, Revoke, ServedVersion, Up, Want
+from sampan.link.messages import GiveBack, Gone, Grant, Look, Lost, Refuse, Revoke, Seen, ServedVersion, Up, Want
 from sampan.model.errors import Failure, FailureKind, NoCapacity, SampanError, Throttled
 from sampan.model.names import InstanceId, version_key
 
@@ -391,6 +391,21 @@ async def test_an_instance_that_never_opens_counts_as_seen_when_it_is_gone_and_w
         await waiting
     assert desk.given_back() == []
     assert len(asyncio.all_tasks()) == 1, "nobody looks at its port any more"
+
+
+@pytest.mark.looptime(False)
+async def test_whether_an_instance_has_opened_is_told_also_when_it_was_lost_since() -> None:
+    desk, port = Desk(), Port()
+    desk.leases.grant(port.grant())
+    desk.leases.saw(Look(InstanceId("a")))
+    async with await port.opens():
+        with await desk.wait():
+            desk.leases.saw(Look(InstanceId("a")))
+            desk.leases.lose(desk.leases._instances[InstanceId("a")], "its connection broke")
+        desk.leases.saw(Look(InstanceId("a")))
+        assert [message.open for message in desk.said if isinstance(message, Seen)] == [False, True, True]
+        desk.leases.close()
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.looptime(False)

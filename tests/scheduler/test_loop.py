@@ -1,7 +1,7 @@
 """The shell around the core, against an engine in memory and in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -13,7 +13,7 @@ from sampan.link.messages import Down, Gone, Grant, Opened, Refuse
 from sampan.model.errors import Failure, FailureKind, StartFailed
 from sampan.model.instance import FAILED, InstanceState
 from sampan.model.names import InstanceId, VersionKey
-from sampan.scheduler.events import GivenBack, Joined, Planned, Target, Wanted
+from sampan.scheduler.events import Ended, GivenBack, Joined, Planned, Target, Wanted
 from sampan.scheduler.hooks import Hooks
 from sampan.scheduler.loop import Scheduler
 from sampan.scheduler.state import Cluster, Limits
@@ -31,6 +31,13 @@ class World:
     def __init__(self, scheduler: Scheduler, engine: FakeEngine, told: list[Down]) -> None:
         self.scheduler, self.engine, self.told = scheduler, engine, told
         self.failures: list[Failure] = []
+        self.opened = False  # what gateways say they saw of a start that failed
+        self.looked: list[str] = []
+
+    async def was_open(self, instance: InstanceId, gateways: Collection[str]) -> bool:
+        self.looked += gateways
+        await asyncio.sleep(0.01)
+        return self.opened
 
     def note_failure(self, function: str, key: VersionKey, failure: Failure) -> None:
         self.failures.append(failure)
@@ -43,6 +50,10 @@ class World:
         async with asyncio.timeout(600):
             while not done():  # noqa: ASYNC110 - whatever it is, in virtual time
                 await asyncio.sleep(0.1)
+
+    async def next_told(self, count: int, after: int) -> list[Down]:
+        await self.until(lambda: len(self.told) >= after + count)
+        return self.told[after : after + count]
 
     def states(self) -> list[InstanceState]:
         return sorted((view.state for view in self.scheduler.views("web")), key=str)
@@ -70,6 +81,7 @@ async def world(engine: FakeEngine | None = None, **limits: int) -> AsyncIterato
             start_timeout=120.0,
             grace=10.0,
             clock=asyncio.get_running_loop().time,
+            was_open=lambda instance, gateways: box[0].was_open(instance, gateways),
         )
         box.append(World(scheduler, engine, told))
         running = asyncio.ensure_future(scheduler.run())
@@ -193,6 +205,30 @@ async def test_a_spare_is_granted_while_it_starts_and_how_it_came_up_is_told_aft
         assert (grant.opening, grant.cold, grant.startup) == (True, True, ())
         assert opened.instance == grant.instance
         assert [stage.name for stage in opened.startup] == ["start", "ready"]
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_an_instance_that_a_request_ended_before_it_was_seen_ready_is_no_failed_start(opened: bool) -> None:
+    """So others who wait are not told of it; they get the next instance."""
+    async with world(spares=1) as it:
+        it.want(1)
+        await it.until(lambda: InstanceState.CREATED in it.states())
+        assert isinstance(it.told[0], Grant)
+        it.scheduler.post(Ended(it.told[0].instance))
+        it.opened = opened
+        it.engine.fail_start(EXITED)
+        it.want(1)
+        grant, gone = await it.next_told(2, after=2)
+        if opened:
+            it.want(1)  # the gateway says that one still waits
+        (after,) = await it.next_told(1, after=4)
+        assert isinstance(grant, Grant)
+        assert grant.opening
+        assert isinstance(gone, Gone)
+        assert gone.failure is not None
+        assert gone.failure.kind is FailureKind.EXITED
+        assert isinstance(after, Grant if opened else Refuse)
+        assert it.looked == ["g"]
 
 
 async def test_readying_a_version_for_which_there_is_no_room_fails_long_before_its_patience_ends() -> None:

@@ -16,6 +16,7 @@ from sampan.gateway.health import Health
 from sampan.gateway.leases import Leases
 from sampan.gateway.route import RouteTable
 from sampan.gateway.sessions import Sessions
+from sampan.gateway.story import within
 from sampan.link import channel
 from sampan.link.messages import (
     DomainChanged,
@@ -24,6 +25,7 @@ from sampan.link.messages import (
     Grant,
     Hello,
     Load,
+    Look,
     Observed,
     Opened,
     Refuse,
@@ -106,8 +108,7 @@ class Control:
         self._tails[token] = answer
         self.send(TailWanted(token, instance, since))
         try:
-            async with asyncio.timeout(TAIL_WAIT):
-                return await answer
+            return await within(TAIL_WAIT, answer)
         except TimeoutError:
             return None
         finally:
@@ -143,6 +144,8 @@ class Control:
                 leases.grant(message)
             case Opened():
                 leases.opened(message)
+            case Look():
+                leases.saw(message)
             case Revoke():
                 leases.revoke(message)
             case Gone():

@@ -16,7 +16,8 @@ from sampan.gateway.instance import Instance, Slot
 from sampan.gateway.known import answer_heads
 from sampan.gateway.picky import Fit, Picky, Vanished, choose
 from sampan.gateway.refusals import expire, refused, too_many, too_many_in_all
-from sampan.link.messages import GiveBack, Gone, Grant, Lost, Opened, Refuse, Revoke, Up, Want
+from sampan.gateway.story import within
+from sampan.link.messages import GiveBack, Gone, Grant, Look, Lost, Opened, Refuse, Revoke, Seen, Up, Want
 from sampan.link.messages import ServedVersion as Version
 from sampan.link.readiness import Doors
 from sampan.link.reports import Gauge
@@ -162,8 +163,7 @@ class Leases:
         """How an instance that was lost ended by itself; None: it did not, or nobody tells in time."""
         if self._connected():
             with suppress(TimeoutError):
-                async with asyncio.timeout(VERDICT):
-                    await instance.ended.wait()
+                await within(VERDICT, instance.ended.wait())
         return instance.failure
 
     # ── from control ──
@@ -216,6 +216,11 @@ class Leases:
         self._pool(instance.grant.version).seen += instance.unseen
         instance.unseen = 0
         self._say(instance.grant.version)
+
+    def saw(self, look: Look) -> None:
+        """Say whether an instance's port has accepted. What is here no more was used, then lost or given back."""
+        instance = self._instances.get(look.instance)
+        self._send(Seen(look.instance, instance is None or instance.opening is None))
 
     def opened(self, opened: Opened) -> None:
         if (instance := self._instances.get(opened.instance)) is not None:

@@ -4,9 +4,9 @@ The gateway keeps every promise locally: it holds *leases* and answers warm requ
 decides what runs. Both directions are idempotent statements about the present, so a lost connection is healed
 by saying everything once more (`Hello`, `Routes`).
 
-    gateway → control   Hello · Want · GiveBack · Lost · TailWanted · Observed · Sessions
-    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Opened · Revoke · Gone · Refuse · Tail
-                        Sessions · Health
+    gateway → control   Hello · Want · GiveBack · Lost · Seen · TailWanted · Observed · Sessions
+    control → gateway   Routes · RouteChanged · DomainChanged · Grant · Opened · Look · Revoke · Gone · Refuse
+                        Tail · Sessions · Health
 """
 
 import msgspec
@@ -61,6 +61,13 @@ class Lost(_Message, frozen=True):
     replace: bool = False  # the instance must not serve again (a timed-out request may still be running in it)
 
 
+class Seen(_Message, frozen=True):
+    """Answer to `Look`. open: its port had accepted, so requests may have been in it."""
+
+    instance: InstanceId
+    open: bool
+
+
 class TailWanted(_Message, frozen=True):
     """Log of an instance, for `x-fc-log-type: Tail`. `since` None: tell me only where the log ends now."""
 
@@ -92,7 +99,7 @@ class Sessions(_Message, frozen=True):
     sessions: tuple[Session, ...]
 
 
-Up = Hello | Want | GiveBack | Lost | TailWanted | Observed | Sessions
+Up = Hello | Want | GiveBack | Lost | Seen | TailWanted | Observed | Sessions
 
 
 # ── control → gateway ─────────────────────────────────────────────────────────────────────────────────
@@ -175,6 +182,12 @@ class Opened(_Message, frozen=True):
     startup: tuple[Stage, ...]
 
 
+class Look(_Message, frozen=True):
+    """An instance that was granted while it started ended before anybody here saw it ready: did you?"""
+
+    instance: InstanceId
+
+
 class Revoke(_Message, frozen=True):
     """Take nothing new to this instance; give it back when it is idle."""
 
@@ -213,4 +226,17 @@ class Health(_Message, frozen=True):
     parts: tuple[Part, ...]
 
 
-Down = Routes | RouteChanged | DomainChanged | Grant | Opened | Revoke | Gone | Refuse | Tail | Sessions | Health
+Down = (
+    Routes
+    | RouteChanged
+    | DomainChanged
+    | Grant
+    | Opened
+    | Look
+    | Revoke
+    | Gone
+    | Refuse
+    | Tail
+    | Sessions
+    | Health
+)

@@ -6,7 +6,7 @@ task of the scheduler's own group.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Protocol, assert_never
 
@@ -89,17 +89,21 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         report_to: str = "",
         endpoint: str = "",
+        was_open: Callable[[InstanceId, Collection[str]], Awaitable[bool]] | None = None,
     ) -> None:
         """report_to: address at which instances report their telemetry; "": nowhere.
 
         endpoint: URL at which they find the front door.
+
+        was_open: whether one of some gateways has seen an instance's port accept; None: that is not asked.
         """
         self.cluster = cluster
         self._clock = clock
         self._engine = engine
         self._hooks = hooks
         self._failures = failures
-        self._tell = tell
+        self._tell, self._was_open = tell, was_open
+        self._early: dict[InstanceId, set[str]] = {}  # starts under way → gateways that may use them already
         self._grace = grace
         self._starting = Starting(engine, hooks, account, region, start_timeout, report_to, endpoint)
         self._health = Health(cluster, hooks, self.post, self._spawn)
@@ -232,6 +236,8 @@ class Scheduler:
 
     def _grant(self, grant: Grant) -> None:
         fleet, instance = _known(self.cluster, grant.instance)
+        if instance.phase is Phase.STARTING:
+            self._early.setdefault(instance.id, set()).add(grant.gateway)
         self._tell(
             grant.gateway,
             LeaseGrant(
@@ -262,11 +268,17 @@ class Scheduler:
         try:
             sandbox, stages = await self._starting.start(id_, version, created)
         except StartFailed as error:
+            early = self._early.pop(id_, None)
+            opened = early is not None and self._was_open is not None and await self._was_open(id_, early)
             self._working.pop(id_, None)
-            self._start_failed(id_, version, error)
+            if opened:  # a request was quicker than the look at its port, and ended it
+                self._gone(id_, error.failure)
+            else:
+                self._start_failed(id_, version, error)
             return
         took = time.monotonic() - begin
         self._working.pop(id_, None)
+        self._early.pop(id_, None)
         self.post(Started(id_, sandbox.host, sandbox.port, stages, sandbox.log_path, took))
         log.info("instance started", instance=id_, version=version.key, took_ms=round(took * 1000, 1))
         self._health.begin(id_, version)

@@ -6,7 +6,7 @@ from the change, since one connection carries both.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Protocol, assert_never
 
@@ -21,10 +21,12 @@ from sampan.link.messages import (
     GiveBack,
     Health,
     Hello,
+    Look,
     Lost,
     Observed,
     RouteChanged,
     Routes,
+    Seen,
     Sessions,
     Tail,
     TailWanted,
@@ -39,6 +41,7 @@ from sampan.scheduler import events
 from sampan.telemetry.logs import Log
 
 TAIL = 4096  # bytes; function-compute-api.md §6.2
+LOOK = 0.5  # seconds that gateways have to say what they saw of an instance; it takes some hundred µs
 
 log = Log("gateways")
 
@@ -65,6 +68,7 @@ class Gateways:
         self._channels: dict[str, Connection] = {}
         self._names: dict[Connection, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks: dict[InstanceId, asyncio.Queue[bool]] = {}  # gateways' answers about these are awaited
         self._changes = 0  # of routes, counted
         self._health: Health | None = None  # as told last
         self._listener: asyncio.AbstractServer | None = None  # a server nobody refers to is collected
@@ -95,6 +99,22 @@ class Gateways:
         for channel in self._channels.values():
             channel.send(self._health)
 
+    async def was_open(self, instance: InstanceId, gateways: Collection[str]) -> bool:
+        """Whether one of the gateways has seen the instance's port accept. Who does not answer in time has not."""
+        answers = self._looks[instance] = asyncio.Queue()
+        for gateway in gateways:
+            self.tell(gateway, Look(instance))
+        try:
+            async with asyncio.timeout(LOOK):
+                for _ in gateways:
+                    if await answers.get():
+                        return True
+        except TimeoutError:
+            log.warning("gateways do not say what they saw", instance=instance)
+        finally:
+            del self._looks[instance]
+        return False
+
     def _accept(self) -> Connection:
         return Channel(msgspec.msgpack.Decoder(Up), self._heard, self._left)
 
@@ -115,6 +135,9 @@ class Gateways:
                 self._scheduler.post(events.GivenBack(gateway, instance))
             case Lost(instance, why, replace):
                 self._scheduler.post(events.Lost(gateway, instance, why, replace))
+            case Seen(instance, open_):
+                if (answers := self._looks.get(instance)) is not None:
+                    answers.put_nowait(open_)
             case TailWanted():
                 self._spawn(self._tail(channel, message))
             case Observed(loads):

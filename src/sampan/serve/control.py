@@ -102,6 +102,7 @@ async def _serve(settings: Settings, layout: Layout) -> None:
             settings.scheduler.drain_grace,
             report_to=door_address(platform.realm) if settings.telemetry.intake else "",
             endpoint=f"http://{door_address(platform.realm)}:{settings.gateway.port}",
+            was_open=gateways.was_open,
         )
         rollouts = Rollouts(
             catalog,
