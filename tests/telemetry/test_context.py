@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from sampan.model import names
+from sampan import model
 from sampan.model.names import RequestId, new_request_id
 from sampan.telemetry import formats, members
 from sampan.telemetry.context import TRACE_HEADERS, begin, below, child_of, extract, sampled, to_text
@@ -295,8 +295,8 @@ def test_a_trace_that_came_is_joined_below_its_caller() -> None:
 
 def test_no_id_is_ever_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     zero, one, two = "0" * 16, "0" * 15 + "1", "0" * 15 + "2"
-    monkeypatch.setattr(names._DIGITS, "_drawn", zero + one + zero + zero + two)
-    monkeypatch.setattr(names._DIGITS, "_at", 0)
+    monkeypatch.setattr(model.names._DIGITS, "_drawn", zero + one + zero + zero + two)
+    monkeypatch.setattr(model.names._DIGITS, "_at", 0)
     traced = begin(NONE, RequestId("1-00000000-" + "0" * 24), 1.0)
     assert (traced.root, traced.invocation) == (one, two)
 
