@@ -34,6 +34,7 @@ from sampan.output.store import OutputStore
 from sampan.output.upkeep import Upkeep
 from sampan.settings import Telemetry
 from sampan.store.database import Database
+from sampan.store.shrinking import shrink
 from sampan.telemetry.logs import Log
 from sampan.telemetry.spans import always_kept, kept, platform_spans
 from sampan.telemetry.tracing_config import sampling
@@ -55,7 +56,7 @@ class Collector:
         self, given: Telemetry, database: Database, engine: Engine, guard: Guard, account: str, region: str
     ) -> None:
         """Raises: InvalidArgument, BadPrices, of settings that cannot be followed."""
-        self._settings = given
+        self._settings, self._database = given, database
         self._always = always_kept(given.always)
         self._account, self._region = account, region
         self._facts: dict[VersionKey, VersionFacts] = {}
@@ -118,6 +119,7 @@ class Collector:
                 group.create_task(self._output.run())
                 group.create_task(self._intake.serve(sockets))
                 group.create_task(self._roll())
+                group.create_task(shrink(self._database))
                 if self._logs is not None:
                     group.create_task(self._logs.run())
         finally:
