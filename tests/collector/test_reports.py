@@ -33,12 +33,17 @@ class Ears:
 
     def __init__(self) -> None:
         self.records: list[InvocationRecord] = []
+        self.starts: list[tuple[InstanceId, tuple[Step, ...]]] = []
         self.gauges: list[tuple[str, Gauges | None]] = []
         self.functions: list[Told] = []
         self._some = asyncio.Event()
 
     def recorded(self, records: tuple[InvocationRecord, ...], versions: dict[VersionKey, VersionFacts]) -> None:
         self.records += records
+        self._some.set()
+
+    def started(self, instance: InstanceId, startup: tuple[Step, ...]) -> None:
+        self.starts.append((instance, startup))
         self._some.set()
 
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
@@ -53,8 +58,11 @@ class Ears:
         """Of all kinds."""
         async with asyncio.timeout(PATIENCE):
             while len(self.records) + len(self.gauges) + len(self.functions) < count:
-                self._some.clear()
-                await self._some.wait()
+                await self.next()
+
+    async def next(self) -> None:
+        self._some.clear()
+        await self._some.wait()
 
 
 class Failing(Ledger):
@@ -220,6 +228,30 @@ async def test_a_start_that_was_told_beside_its_record_completes_it(stage: Stage
     assert stage.ears.records[-1].startup == startup, "whichever gateway's record it is"
     one.close()
     again.close()
+
+
+async def test_a_start_that_is_told_while_its_record_is_written_down_completes_it(stage: Stage) -> None:
+    writing, written_down = asyncio.Event(), asyncio.Event()
+    add = stage.ledger.add
+
+    async def slow(batches: Iterable[Batch]) -> list[tuple[InvocationRecord, ...]]:
+        fresh = await add(batches)
+        writing.set()
+        await written_down.wait()
+        return fresh
+
+    stage.ledger.add = slow  # type: ignore[method-assign]
+    one = await stage.connect(Hello("g1", "life"), Records(1, (record(1, cold=True),), FACTS))
+    await writing.wait()
+    one.send(started("c-1"))
+    async with asyncio.timeout(PATIENCE):
+        while not stage.ears.starts:
+            await stage.ears.next()
+    written_down.set()
+    await stage.answer()
+    assert stage.ears.starts == [("c-1", started("c-1").startup)]
+    assert [each.startup for each in stage.ears.records] == [started("c-1").startup]
+    one.close()
 
 
 async def test_of_starts_a_bounded_number_is_remembered(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,9 @@ class Hears(Protocol):
     def recorded(self, records: tuple[InvocationRecord, ...], versions: dict[VersionKey, VersionFacts]) -> None:
         """Invocations that are in the database since now: each is told once, or by a crash never."""
 
+    def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
+        """How an instance started, whose records may have been told without."""
+
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
         """What a gateway does now; None: it is gone."""
 
@@ -124,6 +127,7 @@ class Reports:
                 self._startups[instance] = startup
                 if len(self._startups) > STARTUPS:
                     self._startups.popitem(last=False)
+                self._hears.started(instance, startup)
             case Gauges():
                 self._hears.gauged(hello.name, message)
             case Told():
@@ -173,6 +177,7 @@ class Reports:
             for each, new in zip(group, fresh, strict=True):
                 each.confirm()
                 if new:
+                    new = tuple([self._completed(record) if record.cold else record for record in new])
                     self._hears.recorded(new, dict(each.batch.versions))
 
     def _next_group(self) -> list[_Waiting]:
