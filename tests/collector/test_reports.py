@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from sampan.gateway.reports import Reports as GatewayReports
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
-from sampan.link.reports import Down, Gauge, Gauges, Hello, Records, Started, Told, Up
+from sampan.link.reports import Down, Gauge, Gauges, Hello, Ran, Records, Started, Told, Up
 from sampan.meter import tables
 from sampan.meter.ledger import Batch, Ledger
 from sampan.model.instance import Stage as Step
@@ -53,6 +53,9 @@ class Ears:
     def told(self, told: Told) -> None:
         self.functions.append(told)
         self._some.set()
+
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        kept()
 
     async def until(self, count: int) -> None:
         """Of all kinds."""
@@ -261,6 +264,12 @@ async def test_of_starts_a_bounded_number_is_remembered(stage: Stage, monkeypatc
     one = await stage.connect(Hello("g1", "life"), *told, Records(1, cold, FACTS))
     await stage.answer()
     assert [bool(each.startup) for each in stage.ears.records] == [False, True, True]
+    one.close()
+
+
+async def test_a_hook_that_is_kept_is_confirmed_by_its_number(stage: Stage) -> None:
+    one = await stage.connect(Hello("control", "life"), Ran(5, InstanceId("c-1"), WEB, START, START + MS))
+    assert await stage.answer() == 5
     one.close()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starlette.routing import Route
@@ -24,7 +24,7 @@ from sampan.collector.output import OutputCollector
 from sampan.collector.output_logs import to_lines, to_records
 from sampan.collector.reports import Reports
 from sampan.engine.engine import Engine
-from sampan.link.reports import Gauges, Told
+from sampan.link.reports import Gauges, Ran, Told
 from sampan.metrics.history import History
 from sampan.metrics.registry import Registry
 from sampan.model.access import AccessKey
@@ -177,6 +177,9 @@ class Collector:
         self.metering.told(told)
         self._router.learn(told.functions)
         self.registry.functions(self._functions)
+
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        self.metering.ran(run, kept)
 
     def _spans(self, record: InvocationRecord) -> list[Span]:
         facts = self._facts_of(record.version)

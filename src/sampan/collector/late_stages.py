@@ -16,7 +16,7 @@ from sampan.model.names import InstanceId
 PATIENCE = 10.0  # seconds that spans wait
 MOST = 2_000  # instances waited for at once
 
-Make = Callable[[InvocationRecord], None]
+Make = Callable[[InvocationRecord], object]
 
 
 class LateStages:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sampan.link.channel import Channel, serve
 from sampan.link.journal import Left, leftovers
-from sampan.link.reports import Down, Gauges, Hello, Kept, Records, Started, Told, Up
+from sampan.link.reports import Down, Gauges, Hello, Kept, Ran, Records, Started, Told, Up
 from sampan.meter.ledger import Batch
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
@@ -55,6 +55,9 @@ class Hears(Protocol):
 
     def told(self, told: Told) -> None:
         """What functions there are."""
+
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        """A hook that ran. kept: to be called once it is in the database."""
 
 
 class _Waiting(NamedTuple):
@@ -133,6 +136,8 @@ class Reports:
             case Told():
                 self._hears.told(message)
                 self._explained.set()
+            case Ran():
+                self._hears.ran(message, lambda: connection.send(Kept(message.seq)))
             case _:
                 assert_never(message)
 
