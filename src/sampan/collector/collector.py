@@ -23,6 +23,7 @@ from sampan.collector.metering import Metering
 from sampan.collector.output import OutputCollector
 from sampan.collector.output_logs import to_lines, to_records
 from sampan.collector.reports import Reports
+from sampan.collector.shrinking import shrink
 from sampan.engine.engine import Engine
 from sampan.link.reports import Gauges, Ran, Told
 from sampan.metrics.history import History
@@ -36,7 +37,6 @@ from sampan.output.store import OutputStore
 from sampan.output.upkeep import Upkeep
 from sampan.settings import Telemetry
 from sampan.store.database import Database
-from sampan.store.shrinking import shrink
 from sampan.telemetry.logs import Log
 from sampan.telemetry.spans import always_kept, kept, platform_spans
 from sampan.telemetry.tracing_config import sampling

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, delete, func, insert, select
 
-from sampan.store import shrinking
+from sampan.collector import shrinking
+from sampan.collector.shrinking import LEAST, once, surplus
 from sampan.store.database import Database, sqlite_url
-from sampan.store.shrinking import LEAST, once, surplus
 
 rows = Table("rows", MetaData(), Column("id", Integer, primary_key=True), Column("data", LargeBinary))
 PAGE = 4096

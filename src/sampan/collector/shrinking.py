@@ -15,7 +15,7 @@ PAUSE = 0.1  # seconds between two transactions, so that a GB takes some ten min
 LEAST = 4096  # unused pages that stay in any case: 16 MiB
 SHARE = 4  # one unused page stays for so many used ones
 
-log = Log("store")
+log = Log("database")
 
 
 async def shrink(database: Database) -> None:
