@@ -145,6 +145,16 @@ def query(platform: Platform, path: str) -> httpx.Response:
     return httpx.get(url, auth=(key.access_key_id, key.access_key_secret), trust_env=False)
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Receiver:
     """The OpenTelemetry Collector's own receiver, and the spans that it took in."""
 

@@ -1,6 +1,7 @@
 """One trace through everything, and cold starts that are accounted for to the last per cent."""
 
 import json
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.journeys.telemetry import (
     query,
     receiver,
     root,
+    stopped,
     trace,
 )
 from tests.peers.build import NotBuilt
@@ -199,6 +201,25 @@ def test_no_time_of_a_cold_start_is_unaccounted_for(traced: Platform, client: Cl
         assert_accounted(found)
         assert not [span for span in found.spans if span.name == COLD_START], drawn(found)
         assert root(found).attributes["faas.coldstart"] is False
+
+
+def test_a_cold_start_whose_control_is_silent_has_its_stages_all_the_same(traced: Platform, client: Client) -> None:
+    """Its instance was granted while it started, so the answer is there before control has told how it went."""
+    create(client, traced.push("misbehave"), {"tardy": {"MISBEHAVE": "listen=1500"}})
+    counted = re.compile(r'^fc_function_invocations_total\{function="tardy".*\} 2\.0$', re.MULTILINE)
+    traced.get("tardy")
+    asleep(client, "tardy")
+    with ThreadPoolExecutor(1) as aside:
+        call = aside.submit(traced.get, "tardy")
+        until(lambda: list(client.list_instances("tardy")), "its instance starts")
+        with stopped(traced.processes()["control"].pid):
+            answer = call.result()
+            until(lambda: counted.search(query(traced, "/metrics").text), "the record is there")
+    assert answer.status_code == 200, answer.text
+    found = trace(client, answer.headers["x-fc-request-id"])
+    assert_nested(found)
+    assert_accounted(found)
+    assert {"RuntimeInitialization", "ready"} <= {span.name for span in found.spans}, drawn(found)
 
 
 def test_a_start_that_fails_says_where_and_why(traced: Platform, client: Client) -> None:

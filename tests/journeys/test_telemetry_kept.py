@@ -2,17 +2,14 @@
 
 import itertools
 import json
-import os
 import random
 import re
 import secrets
-import signal
 import tempfile
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from sampan.sdk import Client, NotFound
 from sampan.sdk.usage import InvocationInfo
 from sampan.wire import shapes
 from tests.journeys.platform import Platform, free_port, running, until
-from tests.journeys.telemetry import asleep, create, follow, query, trace
+from tests.journeys.telemetry import asleep, create, follow, query, stopped, trace
 
 pytestmark = pytest.mark.root
 
@@ -87,15 +84,6 @@ def test_metrics_agree_with_the_calls_that_were_made(kept: Platform, client: Cli
     in_function = sum(int(each.ended) - int(each.leased) for each in records) / 1e9
     assert counted["fc_function_duration_seconds_sum"] == pytest.approx(in_function)
     assert counted["http_server_request_duration_seconds_count"] == 6
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_readiness_names_the_part_that_is_ill(kept: Platform) -> None:
