@@ -3,6 +3,7 @@ which hooks ran, for these are charged."""
 
 import asyncio
 import secrets
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,20 +33,22 @@ class Telling:
         self._life = secrets.token_hex(8)
         self._link: _Link | None = None
         self._number = 0
-        self._ran: dict[int, Ran] = {}  # not confirmed, by number
+        self._ran: deque[Ran] = deque()  # not confirmed
 
     def ran(self, instance: InstanceId, version: VersionKey, begin: int, end: int) -> None:
         """A hook ran. Unix nanoseconds."""
         self._number += 1
-        self._ran[self._number] = run = Ran(self._number, instance, version, begin, end)
+        run = Ran(self._number, instance, version, begin, end)
+        self._ran.append(run)
         if len(self._ran) > RAN:
-            lost = self._ran.pop(min(self._ran))
+            lost = self._ran.popleft()
             log.warning("a hook's time is not charged; is the collector up?", instance=lost.instance)
         if self._link is not None:
             self._link.send(run)
 
     def _kept(self, upto: int) -> None:
-        self._ran = {number: run for number, run in self._ran.items() if number > upto}
+        while self._ran and self._ran[0].seq <= upto:
+            self._ran.popleft()
 
     async def run(self) -> None:
         """For ever."""
@@ -62,7 +65,7 @@ class Telling:
             lambda: channel.Channel(decoder, lambda _, kept: self._kept(kept.seq), lambda _: lost.set()),
         )
         link.send(Hello("control", self._life))
-        for run in self._ran.values():
+        for run in self._ran:
             link.send(run)
         self._link = link
         telling = asyncio.ensure_future(self._tell(link))
