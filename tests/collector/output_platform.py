@@ -40,6 +40,7 @@ class Platform:
         self.database = Database(self.url)
         self.store = OutputStore(self.database, time.time_ns)
         self.rate = 1000.0  # MB per second
+        self.keep = 7 * 86400.0  # seconds
         self.died = asyncio.Event()
 
     @asynccontextmanager
@@ -52,7 +53,7 @@ class Platform:
         database = Database(self.url)
         self.store = OutputStore(database, time.time_ns)
         prepare(self.store)
-        upkeep = Upkeep(database, time.time_ns, 7 * 86400, 1 << 30)
+        upkeep = Upkeep(database, time.time_ns, self.keep, 1 << 30)
         collector = OutputCollector(engine or self.engine, self.store, upkeep, facts, self.rate)
         running = asyncio.create_task(collector.run())
         self.died.clear()

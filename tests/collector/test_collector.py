@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from sampan.collector import collector as module
+from sampan.collector import late_stages
 from sampan.collector.app import app
 from sampan.collector.collector import Collector
 from sampan.collector.export.guard import Guard
@@ -21,7 +22,7 @@ from sampan.engine.engine import SandboxSpec
 from sampan.engine.fake import FakeEngine
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
-from sampan.link.reports import Down, FunctionTelemetry, Gauge, Gauges, Hello, Records, Told, Up
+from sampan.link.reports import Down, FunctionTelemetry, Gauge, Gauges, Hello, Records, Started, Told, Up
 from sampan.model.access import AccessKey
 from sampan.model.errors import InvalidArgument
 from sampan.model.image import Image, ImageConfig
@@ -30,12 +31,14 @@ from sampan.model.names import InstanceId, VersionKey, version_key
 from sampan.model.trace import Span
 from sampan.output.lines import OTLP
 from sampan.settings import Telemetry
-from sampan.store.database import Database
+from sampan.store.database import Database, sqlite_url
+from sampan.telemetry.spans import coverage
+from sampan.traces.store import TraceStore
 from sampan.wire.otlp import JSON
 from tests.link.memory import in_memory
 from tests.link.test_journal import LIFE, abandon
 from tests.meter.making import database
-from tests.telemetry.records import FACTS, TRACED, cold_record, record
+from tests.telemetry.records import COLD, FACTS, TRACED, cold_record, record
 
 PATIENCE = 30.0
 ANY = Ports(0, 0, 0, (0, 0))
@@ -118,6 +121,42 @@ async def staged(
 def ask(stage: Stage) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app(stage.collector.routes()))
     return httpx.AsyncClient(transport=transport, base_url="http://collector")
+
+
+async def test_stages_that_come_after_their_record_are_in_its_trace(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.reported(cold_record(startup=()), versions={WEB: FACTS})
+        await stage.say(Started(InstanceId("c-1"), COLD), as_="gateway-2")
+        spans = await stage.trace()
+        assert {span.name for span in spans} >= {"web", "Schedule", "ColdStart", "Initializer", "Invocation"}
+        assert coverage(spans) == 1.0
+        assert len(spans) == len({span.span for span in spans})
+
+
+async def test_a_trace_whose_stages_nobody_tells_comes_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_stages, "PATIENCE", 0.05)
+    async with staged(tmp_path) as stage:
+        await stage.reported(cold_record(startup=()), versions={WEB: FACTS})
+        assert [span.name for span in await stage.trace()] == ["web", "ColdStart", "Invocation"]
+
+
+async def test_what_waits_for_its_stages_is_kept_at_the_end_and_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_stages, "MOST", 1)
+    other = replace(TRACED, trace="ab" * 16)
+    records = (
+        cold_record(startup=()),
+        replace(cold_record(startup=(), traced=other), instance="c-2"),
+    )
+    async with staged(tmp_path) as stage:
+        await stage.reported(*records, versions={WEB: FACTS})
+        assert await stage.trace(), "the first had to make room"
+    again = Database(sqlite_url(tmp_path / "telemetry" / "telemetry.db"))
+    assert await TraceStore(again, 3600, 100).trace(other.trace)
+    await again.close()
 
 
 async def test_a_record_becomes_the_platforms_spans(tmp_path: Path) -> None:

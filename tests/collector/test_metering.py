@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from sampan.collector import metering as module
 from sampan.collector.metering import Metering
 from sampan.engine.engine import Gone, Sandbox, Seen, Stats, Synced
-from sampan.link.reports import FunctionTelemetry, Told
+from sampan.link.reports import FunctionTelemetry, Ran, Told
 from sampan.meter import instances
 from sampan.meter.ledger import Batch
 from sampan.meter.prices import BadPrices
@@ -18,7 +18,7 @@ from sampan.model.instance import InstanceState
 from sampan.model.names import InstanceId
 from sampan.settings import Telemetry
 from sampan.store.database import Database
-from tests.meter.making import FACTS, MS, WEB, database, record, written
+from tests.meter.making import FACTS, MS, START, WEB, database, record, written
 
 ONE, TWO = InstanceId("c-1"), InstanceId("c-2")
 PATIENCE = 20.0
@@ -99,6 +99,31 @@ async def test_what_versions_are_is_written_once_the_disk_has_room(
         return learned.is_set()
 
     await run_until(metering, known)
+
+
+async def test_a_hook_is_confirmed_once_it_is_written(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0.0)
+    metering = Metering(store, Telemetry())
+    add, kept = metering._hooks.add, []
+    refusals = iter([OperationalError("insert", None, OSError("full"))])
+
+    async def once_full(runs: Sequence[Ran]) -> None:
+        for error in refusals:
+            raise error
+        assert not kept
+        await add(runs)
+
+    monkeypatch.setattr(metering._hooks, "add", once_full)
+    for number in (1, 2):
+        run = Ran(number, ONE, WEB, START + number * 10 * MS, START + number * 10 * MS + 3 * MS)
+        metering.ran(run, lambda number=number: kept.append(number))  # type: ignore[misc]
+
+    async def confirmed() -> bool:
+        return len(kept) == 2
+
+    await run_until(metering, confirmed)
+    assert kept == [1, 2]
+    assert [row["active_ms"] for row in (await written(store)).values()] == [6]
 
 
 async def test_prices_that_cannot_be_read_stop_the_start(store: Database) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
-from sampan.collector import output_writer
+from sampan.collector import output, output_writer
 from sampan.collector.output import FAST, OutputCollector
 from sampan.collector.output_reading import CHUNK
 from sampan.collector.output_writer import WINDOW
@@ -139,6 +139,44 @@ async def test_what_came_and_went_while_nobody_collected_is_found_through_its_re
         platform.engine.say(other, b"two\n")
         await platform.until(lambda lines: len(lines) == 2)
         assert await platform.texts() == ["one", "two"]
+
+
+async def test_what_came_and_went_while_nobody_collected_and_served_nobody_is_read_too(
+    platform: Platform,
+) -> None:
+    async with platform.collecting():
+        known = await platform.start("c-1")
+        platform.engine.say(known, b"one\n")
+        platform.engine.exit(known, 0)
+        await platform.ended(known)
+    foreign = SandboxSpec(InstanceId("c-8"), IMAGE, ("/x",), 80)
+    await platform.engine.create(foreign)
+    for each in (await platform.start("c-2"), foreign.id):
+        platform.engine.say(each, b"two\n")
+        platform.engine.exit(each, 1)
+    async with platform.collecting():
+        await platform.ended(InstanceId("c-2"))
+        assert await platform.texts() == ["one", "two"]
+
+
+async def test_what_is_too_old_is_not_read_again_once_it_is_forgotten(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "UPKEEP", 1e6)
+    async with platform.collecting():
+        instance = await platform.start()
+        platform.engine.say(instance, b"one\n")
+        platform.engine.exit(instance, 0)
+        await platform.ended(instance)
+    platform.keep = 1e-9
+    async with platform.collecting() as collector:
+        await collector._upkeep.once()
+        await collector._missed()
+        other = await platform.start("c-2")
+        platform.engine.say(other, b"two\n")
+        await platform.until(lambda lines: [line.text for line in lines][-1:] == ["two"])
+        assert await platform.store.place(instance) is None
+        assert await platform.texts() == ["two"]
 
 
 async def test_a_sandbox_of_somebody_else_is_none_of_ours(platform: Platform) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from sampan.gateway.reports import Reports as GatewayReports
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
-from sampan.link.reports import Down, Gauge, Gauges, Hello, Records, Started, Told, Up
+from sampan.link.reports import Down, Gauge, Gauges, Hello, Ran, Records, Started, Told, Up
 from sampan.meter import tables
 from sampan.meter.ledger import Batch, Ledger
 from sampan.model.instance import Stage as Step
@@ -33,12 +33,17 @@ class Ears:
 
     def __init__(self) -> None:
         self.records: list[InvocationRecord] = []
+        self.starts: list[tuple[InstanceId, tuple[Step, ...]]] = []
         self.gauges: list[tuple[str, Gauges | None]] = []
         self.functions: list[Told] = []
         self._some = asyncio.Event()
 
     def recorded(self, records: tuple[InvocationRecord, ...], versions: dict[VersionKey, VersionFacts]) -> None:
         self.records += records
+        self._some.set()
+
+    def started(self, instance: InstanceId, startup: tuple[Step, ...]) -> None:
+        self.starts.append((instance, startup))
         self._some.set()
 
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
@@ -49,12 +54,18 @@ class Ears:
         self.functions.append(told)
         self._some.set()
 
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        kept()
+
     async def until(self, count: int) -> None:
         """Of all kinds."""
         async with asyncio.timeout(PATIENCE):
             while len(self.records) + len(self.gauges) + len(self.functions) < count:
-                self._some.clear()
-                await self._some.wait()
+                await self.next()
+
+    async def next(self) -> None:
+        self._some.clear()
+        await self._some.wait()
 
 
 class Failing(Ledger):
@@ -222,6 +233,30 @@ async def test_a_start_that_was_told_beside_its_record_completes_it(stage: Stage
     again.close()
 
 
+async def test_a_start_that_is_told_while_its_record_is_written_down_completes_it(stage: Stage) -> None:
+    writing, written_down = asyncio.Event(), asyncio.Event()
+    add = stage.ledger.add
+
+    async def slow(batches: Iterable[Batch]) -> list[tuple[InvocationRecord, ...]]:
+        fresh = await add(batches)
+        writing.set()
+        await written_down.wait()
+        return fresh
+
+    stage.ledger.add = slow  # type: ignore[method-assign]
+    one = await stage.connect(Hello("g1", "life"), Records(1, (record(1, cold=True),), FACTS))
+    await writing.wait()
+    one.send(started("c-1"))
+    async with asyncio.timeout(PATIENCE):
+        while not stage.ears.starts:
+            await stage.ears.next()
+    written_down.set()
+    await stage.answer()
+    assert stage.ears.starts == [("c-1", started("c-1").startup)]
+    assert [each.startup for each in stage.ears.records] == [started("c-1").startup]
+    one.close()
+
+
 async def test_of_starts_a_bounded_number_is_remembered(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STARTUPS", 2)
     cold = tuple(record(number, cold=True, instance=f"c-{number}") for number in (1, 2, 3))
@@ -229,6 +264,12 @@ async def test_of_starts_a_bounded_number_is_remembered(stage: Stage, monkeypatc
     one = await stage.connect(Hello("g1", "life"), *told, Records(1, cold, FACTS))
     await stage.answer()
     assert [bool(each.startup) for each in stage.ears.records] == [False, True, True]
+    one.close()
+
+
+async def test_a_hook_that_is_kept_is_confirmed_by_its_number(stage: Stage) -> None:
+    one = await stage.connect(Hello("control", "life"), Ran(5, InstanceId("c-1"), WEB, START, START + MS))
+    assert await stage.answer() == 5
     one.close()
 
 

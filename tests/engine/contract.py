@@ -267,6 +267,17 @@ class Contract:
         assert chunk.data.startswith(b"line 000000")
         assert chunk.ended
 
+    async def test_what_ended_is_told_as_long_as_its_log_can_be_read(self, bench: Bench) -> None:
+        stays, ends = await bench.ready(labels={"of": "one"}), await bench.ready(labels={"of": "other"})
+        await bench.say(ends, 3)
+        assert ends.id not in {each.id for each in await bench.engine.ended()}
+        await bench.engine.stop(ends.id, grace=DEADLINE)
+        found = {each.id: each for each in await bench.engine.ended()}
+        assert stays.id not in found
+        assert found[ends.id].labels == {"of": "other"}
+        marks = (await read_all(bench.engine, ends.id)).marks
+        assert abs(found[ends.id].at - marks[-1][1]) < DEADLINE * 1e9
+
     async def test_a_log_is_bounded_and_its_positions_only_grow(self, bench: Bench) -> None:
         ready = await bench.ready(log_mb=1)
         written = 0

@@ -22,7 +22,7 @@ async def logs(tmp_path: Path) -> AsyncIterator[Logs]:
 
 
 def begin(logs: Logs, limit: int) -> int:
-    stdout, stderr = logs.begin("c-1", limit)
+    stdout, stderr = logs.begin("c-1", limit, {})
     os.close(stderr)
     return stdout
 
@@ -97,7 +97,7 @@ async def test_what_was_dropped_is_known_after_a_restart(logs: Logs, tmp_path: P
 
 
 async def test_a_tail_ends_with_what_was_said_on_stderr(logs: Logs) -> None:
-    stdout, stderr = logs.begin("c-1", BLOCK)
+    stdout, stderr = logs.begin("c-1", BLOCK, {})
     os.write(stdout, b"o" * 4000)
     os.write(stderr, b"and why")
     tail = logs.tail("c-1")
@@ -109,9 +109,27 @@ async def test_a_tail_ends_with_what_was_said_on_stderr(logs: Logs) -> None:
 
 async def test_only_the_newest_logs_of_ended_sandboxes_are_kept(logs: Logs, tmp_path: Path) -> None:
     for number in range(502):
-        for descriptor in logs.begin(f"c-{number}", BLOCK):
+        for descriptor in logs.begin(f"c-{number}", BLOCK, {}):
             os.close(descriptor)
         logs.end(f"c-{number}")
     assert logs.read("c-1", Stream.STDOUT, 0, 1) is None
     assert read(logs, sandbox="c-501").ended
-    assert len(list((tmp_path / "logs").iterdir())) == 2 * 500
+    assert len(list((tmp_path / "logs").iterdir())) == 3 * 500
+
+
+async def test_what_ended_is_told_with_its_labels_also_after_a_restart(logs: Logs, tmp_path: Path) -> None:
+    for name in ("c-1", "c-2", "c-3", "c-4"):
+        stdout, stderr = logs.begin(name, BLOCK, {"name": name})
+        os.write(stdout, b"said\n")
+        os.close(stdout)
+        os.close(stderr)
+    logs.drop("c-1")
+    logs.end("c-3")
+    Path(logs.path("c-4")).with_suffix(".labels").unlink()
+    assert [(each.id, each.labels) for each in logs.ended()] == [("c-3", {"name": "c-3"})]
+    other = Logs(tmp_path / "logs", None)
+    other.open()
+    assert {each.id: each.labels["name"] for each in other.ended()} == {"c-2": "c-2", "c-3": "c-3"}
+    written = Path(logs.path("c-3")).stat().st_mtime_ns
+    assert {each.at for each in other.ended() if each.id == "c-3"} == {written}
+    other.close()

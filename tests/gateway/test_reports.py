@@ -134,6 +134,22 @@ async def test_the_record_of_a_cold_start_comes_after_its_stages_though_these_ar
     assert told == [Records, Started, Records]
 
 
+async def test_a_collector_that_was_away_is_told_how_instances_started_before_it_hears_their_records(
+    gateway: Reports, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "STARTS", 2)
+    collector.stop()
+    for number in range(3):
+        gateway.started(InstanceId(f"c-{number}"), ())
+    gateway.record(record(0, cold=True), SERVED)
+    collector.heard.clear()
+    await collector.start()
+    await collector.hears(1)
+    told = [each for each in collector.heard if isinstance(each, Records | Started)]
+    assert [each.instance for each in told if isinstance(each, Started)] == ["c-1", "c-2"], "the newest"
+    assert isinstance(told[-1], Records)
+
+
 async def test_what_is_not_confirmed_is_told_once_more_under_the_same_numbers(
     gateway: Reports, collector: Collector
 ) -> None:

@@ -94,6 +94,11 @@ def root(found: Trace) -> TraceSpan:
     return span
 
 
+def parents(found: Trace) -> dict[str, str]:
+    """Each span, and its parent."""
+    return {span.span_id: span.parent_id for span in found.spans}
+
+
 def lineage(found: Trace, span: TraceSpan) -> list[tuple[str, str]]:
     """Service and name of a span, of its parent, and so on up."""
     spans, line = {each.span_id: each for each in found.spans}, []
@@ -140,6 +145,16 @@ def query(platform: Platform, path: str) -> httpx.Response:
     return httpx.get(url, auth=(key.access_key_id, key.access_key_secret), trust_env=False)
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Receiver:
     """The OpenTelemetry Collector's own receiver, and the spans that it took in."""
 
@@ -168,8 +183,10 @@ class Receiver:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def of(self, trace_id: str) -> set[str]:
-        return {span["spanId"] for span in list(self.spans) if span["traceId"] == trace_id}
+    def of(self, trace_id: str) -> dict[str, str]:
+        """Each span of the trace, and its parent."""
+        spans = [span for span in list(self.spans) if span["traceId"] == trace_id]
+        return {span["spanId"]: span.get("parentSpanId", "") for span in spans}
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """One trace through everything, and cold starts that are accounted for to the last per cent."""
 
 import json
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,11 @@ from tests.journeys.telemetry import (
     drawn,
     lineage,
     one,
+    parents,
     query,
     receiver,
     root,
+    stopped,
     trace,
 )
 from tests.peers.build import NotBuilt
@@ -34,6 +38,14 @@ pytestmark = pytest.mark.root
 COLD_STARTS = 20  # of each image
 ROWS = 5  # functions of it that start side by side
 CALLER = "00f067aa0ba902b7"  # a span of whoever calls
+PAGE = {
+    "origin": "http://shop.example",
+    "sec-fetch-mode": "cors",
+    "user-agent": "Mozilla/5.0",
+    "tracestate": "page=1",
+    "baggage": "visit=7",
+}
+"""What a page's `fetch` sends beside the context."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +105,7 @@ def called(request: pytest.FixtureRequest, traced: Platform, client: Client, cha
     asleep(client, "a", "b", "c")
     trace_id, headers = secrets.token_hex(16), {}
     if request.param == "with a context":
-        headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
+        headers = {**PAGE, "traceparent": f"00-{trace_id}-{CALLER}-01"}
     answer = traced.get(chain, headers=headers)
     assert answer.status_code == 200, answer.text + traced.logs()
     if headers:
@@ -124,6 +136,11 @@ def test_each_of_its_cold_starts_is_there_with_its_stages(called: tuple[Trace, s
         assert {"RuntimeInitialization", "start", "ready"} <= stages, drawn(found)
 
 
+def parent_of(span: dict[str, Any]) -> str:
+    """As Jaeger's tools are told it."""
+    return next((each["spanID"] for each in span["references"] if each["refType"] == "CHILD_OF"), "")
+
+
 def test_people_programs_and_jaegers_tools_are_told_the_same_trace(
     called: tuple[Trace, str], traced: Platform
 ) -> None:
@@ -138,7 +155,7 @@ def test_people_programs_and_jaegers_tools_are_told_the_same_trace(
     answer = query(traced, f"/api/traces/{found.trace_id}")
     assert answer.status_code == 200, answer.text
     (jaeger,) = answer.json()["data"]
-    assert {span["spanID"] for span in jaeger["spans"]} == ids
+    assert {span["spanID"]: parent_of(span) for span in jaeger["spans"]} == parents(found)
     assert {process["serviceName"] for process in jaeger["processes"].values()} == {"a", "b", "c"}
 
 
@@ -146,9 +163,9 @@ def test_another_backend_is_sent_the_same_trace(called: tuple[Trace, str], backe
     if isinstance(backend, str):
         pytest.skip(backend)
     found, _ = called
-    until(
-        lambda: backend.of(found.trace_id) == {span.span_id for span in found.spans}, "the back-end has it all", 20
-    )
+    until(lambda: backend.of(found.trace_id) == parents(found), "the back-end has it all", 20)
+    sent = [span["spanId"] for span in backend.spans if span["traceId"] == found.trace_id]
+    assert len(sent) == len(found.spans), "none is sent twice"
 
 
 # ── cold starts ─────────────────────────────────────────────────────────────────────────────────────────
@@ -184,6 +201,25 @@ def test_no_time_of_a_cold_start_is_unaccounted_for(traced: Platform, client: Cl
         assert_accounted(found)
         assert not [span for span in found.spans if span.name == COLD_START], drawn(found)
         assert root(found).attributes["faas.coldstart"] is False
+
+
+def test_a_cold_start_whose_control_is_silent_has_its_stages_all_the_same(traced: Platform, client: Client) -> None:
+    """Its instance was granted while it started, so the answer is there before control has told how it went."""
+    create(client, traced.push("misbehave"), {"tardy": {"MISBEHAVE": "listen=1500"}})
+    counted = re.compile(r'^fc_function_invocations_total\{function="tardy".*\} 2\.0$', re.MULTILINE)
+    traced.get("tardy")
+    asleep(client, "tardy")
+    with ThreadPoolExecutor(1) as aside:
+        call = aside.submit(traced.get, "tardy")
+        until(lambda: list(client.list_instances("tardy")), "its instance starts")
+        with stopped(traced.processes()["control"].pid):
+            answer = call.result()
+            until(lambda: counted.search(query(traced, "/metrics").text), "the record is there")
+    assert answer.status_code == 200, answer.text
+    found = trace(client, answer.headers["x-fc-request-id"])
+    assert_nested(found)
+    assert_accounted(found)
+    assert {"RuntimeInitialization", "ready"} <= {span.name for span in found.spans}, drawn(found)
 
 
 def test_a_start_that_fails_says_where_and_why(traced: Platform, client: Client) -> None:

@@ -2,17 +2,15 @@
 
 import itertools
 import json
-import os
 import random
 import re
 import secrets
-import signal
 import tempfile
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 
 from sampan.sdk import Client, NotFound
 from sampan.sdk.usage import InvocationInfo
+from sampan.wire import shapes
 from tests.journeys.platform import Platform, free_port, running, until
-from tests.journeys.telemetry import asleep, create, follow, query, trace
+from tests.journeys.telemetry import asleep, create, follow, query, stopped, trace
 
 pytestmark = pytest.mark.root
 
@@ -79,20 +78,12 @@ def test_metrics_agree_with_the_calls_that_were_made(kept: Platform, client: Cli
     records = list(client.invocations("counted"))
     assert len(records) == 6
     assert counted["fc_function_errors_total"] == sum(each.outcome != "ok" for each in records) == 1
+    assert counted["faas_errors_total"] == 2, "OpenTelemetry's counts the answer of 503, too"
     assert counted["fc_function_cold_starts_total"] == sum(each.cold for each in records)
     assert counted["fc_function_duration_seconds_count"] == 6
     in_function = sum(int(each.ended) - int(each.leased) for each in records) / 1e9
     assert counted["fc_function_duration_seconds_sum"] == pytest.approx(in_function)
     assert counted["http_server_request_duration_seconds_count"] == 6
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_readiness_names_the_part_that_is_ill(kept: Platform) -> None:
@@ -273,9 +264,32 @@ def test_the_bill_is_exact_whatever_was_killed_meanwhile(kept: Platform, client:
     assert sum(line.calls for line in bill.lines) == bill.total.calls == len(records), f"seed {seed}"
     assert sum(line.active_ms for line in bill.lines) == bill.total.active_ms == charged_ms(records), f"seed {seed}"
     assert bill.total.complete
+    first, last = min(int(each.received) for each in records), max(int(each.ended) for each in records)
+    begun = datetime.fromtimestamp(first // 3_600_000_000_000 * 3600, UTC)
+    hours = [begun + timedelta(hours=hour) for hour in range((last - first) // 3_600_000_000_000 + 3)]
+    parts = [
+        client.usage(function="billed", since=since, until=until).total
+        for since, until in itertools.pairwise(hours)
+    ]
+    assert sum(part.active_ms for part in parts) == bill.total.active_ms, "hour by hour"
 
 
 def test_the_bill_of_all_functions_is_the_sum_of_their_invocations(client: Client) -> None:
     bill, records = client.usage(), list(client.invocations())
     assert bill.total.calls == len(records)
     assert bill.total.active_ms == charged_ms(records)
+
+
+def test_the_time_of_a_pre_stop_hook_is_on_the_bill(kept: Platform, client: Client, image: str) -> None:
+    hooks = shapes.InstanceLifecycleConfig(pre_stop=shapes.LifecycleHook(handler="index.leave", timeout=10))
+    create(client, image, {"leaving": {"MISBEHAVE": "leave=300ms"}}, instance_lifecycle_config=hooks)
+    assert kept.get("leaving").status_code == 200
+
+    def beyond() -> int:
+        """Milliseconds that no request took."""
+        active_ms: int = client.usage(function="leaving").total.active_ms
+        return active_ms - charged_ms(list(client.invocations("leaving")))
+
+    asleep(client, "leaving")
+    until(lambda: beyond() >= 300, "the hook's time is charged")
+    assert client.usage(function="leaving").total.calls == 1

@@ -80,14 +80,15 @@ async def test_a_minute_tells_all_that_ended_in_it(collector: Collector) -> None
         record(1.0, 0.75, ended=MINUTE + 59.9, cold=True),
         record(ended=MINUTE + 2, inside=None, outcome=Outcome.THROTTLED),
         record(ended=MINUTE + 2, outcome=Outcome.FUNCTION_ERROR),
+        record(0.5, 0.25, ended=MINUTE + 2, status=500),
         record(ended=MINUTE + 60),
     )
     told = await collector.minute()
-    assert (told.time, told.calls, told.cold) == (MINUTE, 4, 1)
-    assert told.errors == {"throttled": 1, "function": 1}
+    assert (told.time, told.calls, told.cold) == (MINUTE, 5, 1)
+    assert told.errors == {"throttled": 1, "function": 1, "5xx": 1}
     assert told.duration["p50"] == pytest.approx(0.25, rel=0.02)
     assert told.latency["p99"] == pytest.approx(1.0, rel=0.02)
-    assert (told.seconds, told.bytes_in, told.bytes_out) == (1.01, 13, 26)
+    assert (told.seconds, told.bytes_in, told.bytes_out) == (1.26, 14, 28)
     assert (await collector.minute(MINUTE + 60)).calls == 1
 
 

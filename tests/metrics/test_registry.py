@@ -13,7 +13,7 @@ from sampan.metrics.exposition import OPEN, TEXT, media_type, write
 from sampan.metrics.families import OTHER, TIME, Budget
 from sampan.metrics.registry import LINGER, Registry
 from sampan.model.instance import InstanceState, Stage
-from sampan.model.invocation import Outcome
+from sampan.model.invocation import Outcome, is_error
 from sampan.model.names import InstanceId, version_key
 from tests.metrics.making import MOMENT, SECOND, VERSIONS, WEB, Clock, facts, record, traced
 
@@ -54,6 +54,8 @@ def registry(clock: Clock) -> Registry:
 
 ENDS = {
     "fine": record(),
+    "unwell": record(status=503, method="GET"),
+    "missing": record(status=404, method="GET"),
     "failed": record(outcome=Outcome.FUNCTION_ERROR),
     "late": record(outcome=Outcome.TIMED_OUT, status=502),
     "throttled": record(inside=None, outcome=Outcome.THROTTLED, status=429),
@@ -72,6 +74,7 @@ async def test_every_way_an_invocation_can_end_is_counted_once(registry: Registr
     seen = await page(registry, media)
     errors = {s.labels["error_type"]: s.value for s in seen.samples if s.name == "faas_errors_total"}
     assert errors == {
+        "503": 1,
         "function_error": 1,
         "throttled": 1,
         "platform_error": 2,
@@ -79,8 +82,10 @@ async def test_every_way_an_invocation_can_end_is_counted_once(registry: Registr
         "refused": 1,
         "client_gone": 1,
     }
-    assert (seen("faas_invocations_total"), seen("faas_timeouts_total")) == (1, 1)
+    assert (seen("faas_invocations_total"), seen("faas_timeouts_total")) == (2, 1)
     assert seen("fc_function_invocations_total", function="web", qualifier="LATEST") == len(ENDS)
+    failed = sum(is_error(each) for each in ENDS.values())
+    assert failed == sum(second.errors for second in registry.recent["web"].seconds.values()) == 8
     kinds = {kind: seen("fc_function_errors_total", type=kind) for kind in ("client", "server", "function")}
     assert kinds == {"client": 2, "server": 2, "function": 3}
     assert seen("fc_function_throttles_total", reason="concurrency") == 1

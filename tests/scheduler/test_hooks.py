@@ -1,8 +1,9 @@
 """The calls a function asked for around its life, to a real server. Source: container-contract.md A2, A3, A4."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -12,7 +13,7 @@ from sampan.engine.engine import Sandbox
 from sampan.engine.fake import FakeEngine
 from sampan.model.errors import FailureKind, StartFailed
 from sampan.model.instance import InstanceState
-from sampan.model.names import InstanceId
+from sampan.model.names import InstanceId, VersionKey
 from sampan.model.version import HealthCheck, Hook
 from sampan.scheduler.events import Event, Unhealthy
 from sampan.scheduler.health import Health
@@ -24,7 +25,9 @@ WEB = version("web", handler="index.handler", initializer=Hook(5.0), pre_stop=Ho
 
 
 @asynccontextmanager
-async def instance(status: int = 200) -> AsyncIterator[tuple[Hooks, Sandbox, list[web.BaseRequest]]]:
+async def instance(
+    status: int = 200, ran: Callable[[InstanceId, VersionKey, int, int], None] = lambda *_: None
+) -> AsyncIterator[tuple[Hooks, Sandbox, list[web.BaseRequest]]]:
     """Hooks, an instance whose program answers every request with `status`, and the requests it saw."""
     seen: list[web.BaseRequest] = []
 
@@ -39,7 +42,7 @@ async def instance(status: int = 200) -> AsyncIterator[tuple[Hooks, Sandbox, lis
         port = runner.addresses[0][1]
         sandbox = Sandbox(InstanceId("i"), InstanceState.READY, "127.0.0.1", port, WEB.image.digest, created=0)
         async with aiohttp.ClientSession() as session:
-            yield Hooks(FakeEngine(), session, "17", "local"), sandbox, seen
+            yield Hooks(FakeEngine(), session, "17", "local", ran), sandbox, seen
     finally:
         await runner.cleanup()
 
@@ -47,7 +50,7 @@ async def instance(status: int = 200) -> AsyncIterator[tuple[Hooks, Sandbox, lis
 async def test_a_hook_is_told_what_it_runs_as() -> None:
     async with instance() as (hooks, sandbox, seen):
         await hooks.initialize(WEB, sandbox)
-        await hooks.before_stop(WEB, sandbox.host, sandbox.port, "")
+        await hooks.before_stop(WEB, sandbox.id, sandbox.host, sandbox.port, "")
     assert [(request.method, request.path) for request in seen] == [("POST", "/initialize"), ("GET", "/pre-stop")]
     for request in seen:
         assert request.headers["x-fc-control-path"] == request.path
@@ -57,6 +60,22 @@ async def test_a_hook_is_told_what_it_runs_as() -> None:
         assert request.headers["x-fc-qualifier"] == "LATEST"
         assert request.headers["x-fc-version-id"] == ""
     assert len({request.headers["x-fc-request-id"] for request in seen}) == 2
+
+
+@pytest.mark.parametrize(("status", "told"), [(200, 2), (500, 1)])
+async def test_the_time_of_a_hook_is_told_but_not_that_of_an_initializer_that_failed(
+    status: int, told: int
+) -> None:
+    """Source: container-contract.md A3: hook runs are billed."""
+    runs: list[tuple[InstanceId, VersionKey, int, int]] = []
+    begin = time.time_ns()
+    async with instance(status, lambda *run: runs.append(run)) as (hooks, sandbox, _):
+        with suppress(StartFailed):
+            await hooks.initialize(WEB, sandbox)
+        await hooks.before_stop(WEB, sandbox.id, sandbox.host, sandbox.port, "")
+    assert [run[:2] for run in runs] == [(sandbox.id, WEB.key)] * told
+    moments = [begin, *(moment for run in runs for moment in run[2:]), time.time_ns()]
+    assert moments == sorted(moments)
 
 
 async def test_an_initializer_that_refuses_fails_the_start() -> None:

@@ -1,7 +1,7 @@
 """What the collector hears of control, and when."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,8 @@ from sqlalchemy.exc import OperationalError
 from sampan.catalog.catalog import Catalog
 from sampan.catalog.plans import Defaults
 from sampan.link import channel
-from sampan.link.reports import Down, Hello, Told, Up
+from sampan.link.reports import Down, Hello, Kept, Ran, Told, Up
+from sampan.model.names import InstanceId, VersionKey
 from sampan.serve import telling as module
 from sampan.serve.telling import Telling
 from sampan.store.database import Database, migrate, sqlite_url
@@ -64,8 +65,13 @@ class Collecting:
 
 
 class Stage:
-    def __init__(self, catalog: Catalog, collecting: Collecting) -> None:
-        self.catalog, self.collecting = catalog, collecting
+    def __init__(self, catalog: Catalog, collecting: Collecting, telling: Telling) -> None:
+        self.catalog, self.collecting, self.telling = catalog, collecting, telling
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not true():  # noqa: ASYNC110 - what came over a socket and tells nobody
+                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -76,9 +82,10 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     database = Database(url)
     catalog = Catalog(database, Defaults(account="7", region="here", max_instances=100))
     collecting = Collecting(tmp_path / "reports.sock")
-    running = asyncio.ensure_future(Telling(collecting.path, catalog, catalog.changes.subscribe()).run())
+    telling = Telling(collecting.path, catalog, catalog.changes.subscribe())
+    running = asyncio.ensure_future(telling.run())
     await collecting.start()
-    yield Stage(catalog, collecting)
+    yield Stage(catalog, collecting, telling)
     assert not running.done(), "for ever"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -163,3 +170,37 @@ async def test_a_catalog_that_cannot_be_read_for_a_while_is_told_when_it_can(
             if isinstance(message, Told) and names(message) == ["web"]:
                 break
     assert "could not be told" in caplog.text
+
+
+async def test_hooks_are_told_until_they_are_confirmed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RAN", 3)
+    collecting, version = stage.collecting, VersionKey("web@LATEST#1")
+    await collecting.greeted()
+
+    def run(number: int) -> None:
+        stage.telling.ran(InstanceId(f"c-{number}"), version, number, number + 5)
+
+    async def numbers(count: int) -> list[int]:
+        heard: list[int] = []
+        while len(heard) < count:
+            if isinstance(message := await collecting.hear(), Ran):
+                heard.append(message.seq)
+        return heard
+
+    run(1)
+    run(2)
+    assert await collecting.hear() == Ran(1, InstanceId("c-1"), version, 1, 6)
+    assert await numbers(1) == [2]
+    collecting.connections[-1].send(Kept(1))
+    await stage.until(lambda: len(stage.telling._ran) == 1)
+    await collecting.stop()
+    await stage.until(lambda: stage.telling._link is None)
+    run(3)
+    await collecting.start()
+    assert await numbers(2) == [2, 3], "in order, and not what is confirmed"
+    await collecting.stop()
+    await stage.until(lambda: stage.telling._link is None)
+    run(4)
+    run(5)
+    await collecting.start()
+    assert await numbers(3) == [3, 4, 5], "no more than there is room for"

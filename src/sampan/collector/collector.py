@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starlette.routing import Route
@@ -18,15 +18,18 @@ from sampan.collector.export.weights import span_size
 from sampan.collector.instances import Instances
 from sampan.collector.intake.intake import Intake
 from sampan.collector.intake.sockets import IntakeSockets
+from sampan.collector.late_stages import LateStages
 from sampan.collector.metering import Metering
 from sampan.collector.output import OutputCollector
 from sampan.collector.output_logs import to_lines, to_records
 from sampan.collector.reports import Reports
+from sampan.collector.shrinking import shrink
 from sampan.engine.engine import Engine
-from sampan.link.reports import Gauges, Told
+from sampan.link.reports import Gauges, Ran, Told
 from sampan.metrics.history import History
 from sampan.metrics.registry import Registry
 from sampan.model.access import AccessKey
+from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
 from sampan.model.names import InstanceId, VersionKey
 from sampan.model.trace import Span
@@ -55,7 +58,7 @@ class Collector:
         self, given: Telemetry, database: Database, engine: Engine, guard: Guard, account: str, region: str
     ) -> None:
         """Raises: InvalidArgument, BadPrices, of settings that cannot be followed."""
-        self._settings = given
+        self._settings, self._database = given, database
         self._always = always_kept(given.always)
         self._account, self._region = account, region
         self._facts: dict[VersionKey, VersionFacts] = {}
@@ -82,6 +85,7 @@ class Collector:
         self._output = OutputCollector(engine, self.output_store, upkeep, self._facts_of, given.log_rate)
         self._instances = Instances(engine, self.registry, self.metering.watched, self.metering.measured)
         self._intake = Intake(self._instances.who, self._take, self._take_logs, self._ratio, given)
+        self._late = LateStages(lambda record: self._take(self._spans(record)))
         self._listens = asyncio.Event()
         self._count()
 
@@ -118,6 +122,7 @@ class Collector:
                 group.create_task(self._output.run())
                 group.create_task(self._intake.serve(sockets))
                 group.create_task(self._roll())
+                group.create_task(shrink(self._database))
                 if self._logs is not None:
                     group.create_task(self._logs.run())
         finally:
@@ -130,6 +135,7 @@ class Collector:
 
     async def close(self) -> None:
         """Write and send what is held."""
+        self._late.close()
         leaving = [self.traces.close(), self.history.close(), self.metering.close(), self._router.close()]
         if self._logs is not None:
             leaving.append(self._logs.close())
@@ -147,11 +153,13 @@ class Collector:
         for record in records:
             if record.instance:
                 self._output.know(InstanceId(record.instance), record.version)
-            facts = self._facts_of(record.version)
-            if record.traced is not None and facts is not None and kept(record, self._always):
-                spans += platform_spans(record, facts, self._account, self._region)
+            if kept(record, self._always) and not self._late.wait(record):
+                spans += self._spans(record)
         if spans:
             self._take(spans)
+
+    def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
+        self._late.started(instance, startup)
 
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
         if gauges is None:
@@ -169,6 +177,13 @@ class Collector:
         self.metering.told(told)
         self._router.learn(told.functions)
         self.registry.functions(self._functions)
+
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        self.metering.ran(run, kept)
+
+    def _spans(self, record: InvocationRecord) -> list[Span]:
+        facts = self._facts_of(record.version)
+        return [] if facts is None else platform_spans(record, facts, self._account, self._region)
 
     def _facts_of(self, version: VersionKey) -> VersionFacts | None:
         return self._facts.get(version) or self._past.get(version)

@@ -3,7 +3,7 @@
 metering = Metering(database, settings.telemetry)
 await metering.load()
 ...                     # `Reports(metering.ledger, …)`; every event of engine.watch to `watched`; control's word
-await metering.run()    # to `told`; measurements to `measured`; `metering.routes()` into the app
+await metering.run()    # to `told` and `ran`; measurements to `measured`; `metering.routes()` into the app
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from starlette.routing import Route
 from sampan import settings
 from sampan.collector.meter_api import routes
 from sampan.engine.engine import Gone, SandboxEvent, Seen, Stats, Synced
-from sampan.link.reports import Told
+from sampan.link.reports import Ran, Told
+from sampan.meter.hooks import Hooks
 from sampan.meter.instances import Instances
 from sampan.meter.ledger import Beside, Ledger
 from sampan.meter.prices import load
@@ -43,6 +44,9 @@ class Metering:
         self._retention = Retention(database, given.usage_keep, given.usage_records)
         self._facts: dict[VersionKey, VersionFacts] = {}  # told, to be written
         self._some = asyncio.Event()
+        self._hooks = Hooks(database)
+        self._ran: list[tuple[Ran, Callable[[], None]]] = []  # told, to be written
+        self._any_ran = asyncio.Event()
 
     async def load(self) -> None:
         """Go on from what was written down. Before anything else."""
@@ -71,6 +75,11 @@ class Metering:
         self._facts.update(each for function in told.functions for each in function.versions)
         self._some.set()
 
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        """A hook's time. kept: called once it is written."""
+        self._ran.append((run, kept))
+        self._any_ran.set()
+
     def routes(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> list[Route]:
         return routes(self.statements, clock)
 
@@ -80,6 +89,7 @@ class Metering:
             group.create_task(self._instances.run())
             group.create_task(self._retention.run())
             group.create_task(self._learn())
+            group.create_task(self._book())
 
     async def close(self) -> None:
         await self._instances.close()
@@ -96,3 +106,19 @@ class Metering:
                 self._facts = facts | self._facts
                 await asyncio.sleep(AGAIN)
                 self._some.set()
+
+    async def _book(self) -> None:
+        while True:
+            await self._any_ran.wait()
+            self._any_ran.clear()
+            ran, self._ran = self._ran, []
+            try:
+                await self._hooks.add([run for run, _ in ran])
+            except Exception as error:
+                log.failure("hooks' time could not be written; trying again", error)
+                self._ran = ran + self._ran
+                await asyncio.sleep(AGAIN)
+                self._any_ran.set()
+            else:
+                for _, kept in ran:
+                    kept()

@@ -118,6 +118,18 @@ class OutputCollector:
                     if reading.alive is None:
                         reading.alive = False
                         self._wake(reading)
+                assert self._tasks is not None
+                self._tasks.create_task(self._missed())
+
+    async def _missed(self) -> None:
+        """Of instances that came and went while nobody watched the engine still has what they printed.
+
+        Those whose lines would be too old are left out: that they were read may be forgotten.
+        """
+        with suppress(StartFailed):  # the engine is away: when it is back it is watched anew
+            for each in await self._engine.ended():
+                if "version" in each.labels and self._upkeep.remembers(each.at):
+                    self.know(each.id, VersionKey(each.labels["version"]))
 
     def _reading(self, id_: InstanceId, labels: dict[str, str]) -> Reading | None:
         """None: it is not one of ours, or all of it is kept."""

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sampan.link.channel import Channel, serve
 from sampan.link.journal import Left, leftovers
-from sampan.link.reports import Down, Gauges, Hello, Kept, Records, Started, Told, Up
+from sampan.link.reports import Down, Gauges, Hello, Kept, Ran, Records, Started, Told, Up
 from sampan.meter.ledger import Batch
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
@@ -47,11 +47,17 @@ class Hears(Protocol):
     def recorded(self, records: tuple[InvocationRecord, ...], versions: dict[VersionKey, VersionFacts]) -> None:
         """Invocations that are in the database since now: each is told once, or by a crash never."""
 
+    def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
+        """How an instance started, whose records may have been told without."""
+
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
         """What a gateway does now; None: it is gone."""
 
     def told(self, told: Told) -> None:
         """What functions there are."""
+
+    def ran(self, run: Ran, kept: Callable[[], None]) -> None:
+        """A hook that ran. kept: to be called once it is in the database."""
 
 
 class _Waiting(NamedTuple):
@@ -124,11 +130,14 @@ class Reports:
                 self._startups[instance] = startup
                 if len(self._startups) > STARTUPS:
                     self._startups.popitem(last=False)
+                self._hears.started(instance, startup)
             case Gauges():
                 self._hears.gauged(hello.name, message)
             case Told():
                 self._hears.told(message)
                 self._explained.set()
+            case Ran():
+                self._hears.ran(message, lambda: connection.send(Kept(message.seq)))
             case _:
                 assert_never(message)
 
@@ -173,6 +182,7 @@ class Reports:
             for each, new in zip(group, fresh, strict=True):
                 each.confirm()
                 if new:
+                    new = tuple([self._completed(record) if record.cold else record for record in new])
                     self._hears.recorded(new, dict(each.batch.versions))
 
     def _next_group(self) -> list[_Waiting]:

@@ -124,6 +124,14 @@ class LogChunk(msgspec.Struct, frozen=True):
     marks: tuple[tuple[int, int], ...] = ()  # (position, Unix ns): what is before the position was there by then
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """A sandbox that is gone, and whose output can still be read."""
+
+    id: InstanceId
+    labels: dict[str, str]
+    at: int  # Unix nanoseconds of the last output
+
+
 class Stats(msgspec.Struct, frozen=True):
     """What a sandbox has used."""
 
@@ -163,7 +171,7 @@ class Images(Protocol):
 
 
 class Engine(Protocol):
-    """Makes, keeps and ends sandboxes. The eight methods; their promises are at the top of this file."""
+    """Makes, keeps and ends sandboxes. The nine methods; their promises are at the top of this file."""
 
     @property
     def images(self) -> Images:
@@ -196,6 +204,9 @@ class Engine(Protocol):
 
         Works for a while after the sandbox is gone. Raises: StartFailed (NO_SUCH_SANDBOX).
         """
+
+    async def ended(self) -> tuple[Ended, ...]:
+        """Sandboxes that are gone and whose output is still there: for who did not watch while they were."""
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         """Raises: StartFailed (NO_SUCH_SANDBOX)."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sampan.engine.engine import (
+    Ended,
     ExecResult,
     Gone,
     LogChunk,
@@ -90,6 +91,7 @@ class _Log:
     data: dict[Stream, bytes] = field(default_factory=lambda: dict.fromkeys(Stream, b""))
     begin: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(Stream, 0))
     marks: dict[Stream, list[tuple[int, int]]] = field(default_factory=lambda: {s: [] for s in Stream})
+    labels: dict[str, str] = field(default_factory=dict)
     ended: bool = False
 
 
@@ -164,7 +166,7 @@ class FakeEngine:
                 stages=(Stage("prepare", begin, begin), Stage("create", begin, time.time_ns())),
             )
             self._boxes[spec.id] = _Box(spec, sandbox)
-            self._logs[spec.id] = _Log(spec.log_mb << 20)
+            self._logs[spec.id] = _Log(spec.log_mb << 20, labels=spec.labels)
             self._publish(Seen(sandbox))
             return sandbox
 
@@ -235,6 +237,12 @@ class FakeEngine:
         within = sum(mark[0] < begin + len(piece) for mark in marks) + 1
         last = begin + len(piece)
         return LogChunk(piece, begin, last, log.ended and last == end, marks[:within])
+
+    async def ended(self) -> tuple[Ended, ...]:
+        def last(log: _Log) -> int:
+            return max((at for marks in log.marks.values() for _, at in marks), default=0)
+
+        return tuple(Ended(id_, log.labels, last(log)) for id_, log in self._logs.items() if log.ended)
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         return self._box(sandbox).stats

@@ -6,6 +6,7 @@ is reported once more when the link stands again, and is found by the collector 
 
 import asyncio
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from sampan.telemetry.logs import Log
 RETRY = 0.1  # seconds between attempts to reach the collector
 BATCH = 0.05  # seconds over which records are gathered
 STAGES = 1.0  # seconds that a cold start's record waits for its stages, which control tells beside it
+STARTS = 200  # of instances, remembered for a collector that was away when they were told
 BATCH_BYTES = 1 << 20  # of records in one message
 UNDERWAY = 20_000  # records sent and not confirmed: what the collector may have to hold of one gateway
 GAUGING = 1.0  # seconds between two tellings of what goes on now
@@ -48,6 +50,7 @@ class Reports:
         self._sent = 0  # number of the last record sent on this connection
         self._told: set[VersionKey] = set()  # facts that this connection has heard
         self._versions: dict[VersionKey, ServedVersion] = {}  # of records not confirmed
+        self._starts: OrderedDict[InstanceId, tuple[Stage, ...]] = OrderedDict()
         self._batch: asyncio.TimerHandle | None = None
         self._patient = False  # the batch waits for stages
         self._confirmed = asyncio.Event()
@@ -78,6 +81,9 @@ class Reports:
 
     def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
         """How an instance started whose first records may not tell."""
+        self._starts[instance] = startup
+        if len(self._starts) > STARTS:
+            self._starts.popitem(last=False)
         if self._link.open:
             self._link.send(Started(instance, startup))
 
@@ -113,6 +119,8 @@ class Reports:
     def _joined(self) -> None:
         self._sent = self._journal.kept
         self._told.clear()
+        for instance, startup in self._starts.items():
+            self._link.send(Started(instance, startup))
         self._send()
 
     def _kept(self, seq: int) -> None:

@@ -1,7 +1,8 @@
 """What the collector is told by gateways and by control.
 
-    gateway, control → collector   Hello · Records · Started · Gauges · Told
-    collector → gateway            Kept
+    gateway → collector            Hello · Records · Started · Gauges
+    control → collector            Hello · Told · Ran
+    collector → gateway, control   Kept
 
 Nothing counted is lost: a gateway keeps what it has reported until the collector says `Kept`, and reports it once
 more after a broken connection. A life's records are numbered from 1 in the order they were made, so whatever
@@ -70,6 +71,16 @@ class Started(_Message, frozen=True):
     startup: tuple[Stage, ...]
 
 
+class Ran(_Message, frozen=True):
+    """A hook that control called in an instance. Told again on a new connection, until `Kept` names its number."""
+
+    seq: int  # of this process's hooks, from 1
+    instance: InstanceId
+    version: VersionKey
+    begin: int  # Unix nanoseconds
+    end: int
+
+
 class FunctionTelemetry(msgspec.Struct, frozen=True):
     """How a function's telemetry is to be treated."""
 
@@ -89,11 +100,11 @@ class Told(_Message, frozen=True):
     keys: tuple[AccessKey, ...]
 
 
-Up = Hello | Records | Started | Gauges | Told
+Up = Hello | Records | Started | Gauges | Told | Ran
 
 
 class Kept(_Message, frozen=True):
-    """All records of this life up to this number are in the database."""
+    """All records, or hooks, of this life up to this number are in the database."""
 
     seq: int
 

@@ -7,12 +7,9 @@ from sampan.metrics.catalogue import Catalogue, error_kind, throttle_kind
 from sampan.metrics.families import TIME, Counter, Exemplar, Family, Histogram
 from sampan.metrics.recent import Recent
 from sampan.metrics.sketch import bucket
-from sampan.model.invocation import InvocationRecord, Outcome
+from sampan.model.invocation import InvocationRecord, Outcome, is_error
 
 SHAPES = 1_000  # methods and statuses bound; methods are the callers' words
-HARMLESS = frozenset(
-    (Outcome.OK, Outcome.REFUSED, Outcome.CLIENT_GONE)
-)  # all else counts as an error in a live view
 
 
 class Cell:
@@ -73,7 +70,8 @@ class Cell:
                 served.exemplars[at] = exemplar
         if leased:
             self._in_function(record, (ended - leased) / 1e9 if ended > leased else 0.0, trace)
-        if outcome is Outcome.OK:
+        failed = is_error(record)
+        if outcome is Outcome.OK and not failed:
             self._invocations.value += 1
             self._invocations.exemplar = exemplar or self._invocations.exemplar
         else:
@@ -86,7 +84,7 @@ class Cell:
         second.calls += 1
         latencies, place = second.latencies, bucket(stay)
         latencies[place] = latencies.get(place, 0) + 1
-        if outcome not in HARMLESS:
+        if failed:
             second.errors += 1
         if record.cold:
             second.cold += 1
@@ -114,7 +112,8 @@ class Cell:
         if record.outcome is Outcome.TIMED_OUT:
             self._add(self._catalogue.timeouts, self._faas, "", exemplar)
         else:
-            self._add(self._catalogue.errors, self._faas, record.outcome.value, exemplar)
+            kind = str(record.status) if record.outcome is Outcome.OK else record.outcome.value
+            self._add(self._catalogue.errors, self._faas, kind, exemplar)
         if kind := error_kind(record):
             self._add(self._catalogue.fc_errors, self._fc, kind, exemplar)
         if kind := throttle_kind(record):

@@ -6,11 +6,12 @@ import msgspec
 
 from sampan.metrics.catalogue import error_kind, throttle_kind
 from sampan.metrics.sketch import Sketch, add, bucket
-from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
+from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts, is_error
 from sampan.model.names import VersionKey, split_version_key
 
 NANOSECONDS = 60_000_000_000
 THROTTLED = "throttled"
+ANSWERED = "5xx"  # the function's own answer
 ALL = ""  # in a function's place: all functions together
 
 
@@ -19,7 +20,7 @@ class Minute(msgspec.Struct, array_like=True):
 
     calls: int = 0
     cold: int = 0
-    errors: dict[str, int] = {}  # client, server, function, throttled
+    errors: dict[str, int] = {}  # client, server, function, throttled, 5xx
     seconds: float = 0.0  # in functions
     durations: Sketch = {}  # in the function
     latencies: Sketch = {}  # from received to answered
@@ -37,6 +38,8 @@ class Minute(msgspec.Struct, array_like=True):
         self.cold += record.cold
         if record.outcome is not Outcome.OK:
             self._fail(THROTTLED if throttle_kind(record) else error_kind(record))
+        elif is_error(record):
+            self._fail(ANSWERED)
         self.bytes_in += record.bytes_in
         self.bytes_out += record.bytes_out
         place = bucket(record.ended - record.received)

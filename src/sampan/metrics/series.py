@@ -21,7 +21,7 @@ class Point(msgspec.Struct, frozen=True, rename="camel"):
     time: int  # Unix seconds at which the step begins
     calls: int
     cold: int
-    errors: dict[str, int]  # client, server, function, throttled
+    errors: dict[str, int]  # client, server, function, throttled, 5xx
     duration: dict[str, float | None]  # in the function: p50, p95, p99
     latency: dict[str, float | None]  # received to answered: p50, p95, p99
     seconds: float  # in functions, in all

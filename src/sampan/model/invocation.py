@@ -59,6 +59,20 @@ class InvocationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str = ""  # what went wrong, for people; "": nothing did, or the function has said it itself
 
 
+_HARMLESS = frozenset((Outcome.REFUSED, Outcome.CLIENT_GONE))
+
+
+def is_error(record: InvocationRecord) -> bool:
+    """Function or platform failed; a caller's mistake is none.
+
+    Of answers that functions chose themselves those of 500 and above are errors, as OpenTelemetry has it for HTTP.
+    Source: tracing-contract.md §6.2.
+    """
+    if record.outcome is Outcome.OK:
+        return record.status >= 500
+    return record.outcome not in _HARMLESS
+
+
 class VersionFacts(msgspec.Struct, frozen=True):
     """What an invocation's version was: what it is billed and shown by."""
 

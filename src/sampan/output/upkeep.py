@@ -44,6 +44,10 @@ class Upkeep:
             while await self._merge(function):
                 pass
 
+    def remembers(self, moment: int) -> bool:
+        """Whether an instance that printed then may still be known. Unix nanoseconds."""
+        return moment >= self._clock() - self._keep
+
     async def size(self) -> int:
         """Bytes of all blocks."""
         async with self._database.read() as connection:

@@ -5,6 +5,8 @@ Source: container-contract.md A2 (requests), A3 (lifecycle), A4 (health check).
 
 import asyncio
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import aiohttp
 
 from sampan.engine.engine import Engine, Sandbox
 from sampan.model.errors import Failure, FailureKind, StartFailed
-from sampan.model.names import new_request_id
+from sampan.model.names import InstanceId, VersionKey, new_request_id
 from sampan.model.version import HealthCheck, Hook, Version
 from sampan.wire.headers import function_headers
 
@@ -22,7 +24,17 @@ LAST_WORDS = 1024  # bytes of a failed hook's answer that are shown
 class Hooks:
     """Calls instances. One HTTP session, owned by whoever opened it."""
 
-    def __init__(self, engine: Engine, session: aiohttp.ClientSession, account: str, region: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: aiohttp.ClientSession,
+        account: str,
+        region: str,
+        ran: Callable[[InstanceId, VersionKey, int, int], None] = lambda *_: None,
+    ) -> None:
+        """ran: told of initializers that succeeded and of every pre-stop hook: where, and from when to when (Unix
+        nanoseconds)."""
+        self._ran = ran
         self._engine = engine
         self._session = session
         self._account = account
@@ -33,12 +45,13 @@ class Hooks:
         hook = version.initializer
         if hook is None:
             return
-        request = new_request_id()
+        request, begin = new_request_id(), time.time_ns()
         _frame(sandbox.log_path, f"FC Initialize Start RequestId: {request}")
         try:
             await self._initialize(version, hook, sandbox, request)
         finally:
             _frame(sandbox.log_path, f"FC Initialize End RequestId: {request}")
+        self._ran(sandbox.id, version.key, begin, time.time_ns())
 
     async def _initialize(self, version: Version, hook: Hook, sandbox: Sandbox, request: str) -> None:
         if hook.command:
@@ -83,16 +96,19 @@ class Hooks:
         except (aiohttp.ClientError, OSError) as error:
             return str(error) or type(error).__name__
 
-    async def before_stop(self, version: Version, host: str, port: int, log_path: str) -> None:
+    async def before_stop(
+        self, version: Version, instance: InstanceId, host: str, port: int, log_path: str
+    ) -> None:
         """The pre-stop hook. Whatever it answers, the stop goes on."""
         hook = version.pre_stop
         if hook is None:
             return
-        request = new_request_id()
+        request, begin = new_request_id(), time.time_ns()
         _frame(log_path, f"FC PreStop Start RequestId: {request}")
         with suppress(TimeoutError, aiohttp.ClientError, OSError):
             await self._call(version, f"http://{host}:{port}", "GET", "/pre-stop", request, hook.timeout)
         _frame(log_path, f"FC PreStop End RequestId: {request}")
+        self._ran(instance, version.key, begin, time.time_ns())
 
     async def _call(
         self, version: Version, origin: str, method: str, path: str, request: str, timeout: float

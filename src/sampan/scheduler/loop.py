@@ -332,7 +332,7 @@ class Scheduler:
             instance = known[1]
             with suppress(StartFailed):
                 await self._engine.freeze(stop.instance, on=False)
-            await self._hooks.before_stop(version, instance.host, instance.port, instance.log_path)
+            await self._hooks.before_stop(version, stop.instance, instance.host, instance.port, instance.log_path)
         try:
             await self._engine.stop(stop.instance, self._grace)
         except StartFailed as error:  # the engine is away: it will report what is left when it is back

@@ -60,7 +60,7 @@ class Point(Told, frozen=True, kw_only=True):
     time: int  # Unix seconds at which the step begins
     calls: int = 0
     cold: int = 0
-    errors: dict[str, int] = {}  # client, server, function, throttled
+    errors: dict[str, int] = {}  # client, server, function, throttled, 5xx
     duration: dict[str, float | None] = {}  # in the function
     latency: dict[str, float | None] = {}  # received to answered
     seconds: float = 0.0  # in functions, in all

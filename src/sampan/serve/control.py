@@ -89,7 +89,8 @@ async def _serve(settings: Settings, layout: Layout) -> None:
     async with aiohttp.ClientSession() as session:
         engine = RemoteEngine(layout.engine_socket)
         gateways = Gateways(engine, catalog.routes)
-        hooks = Hooks(engine, session, platform.account, platform.region)
+        telling = Telling(layout.reports_socket, catalog, catalog.changes.subscribe())
+        hooks = Hooks(engine, session, platform.account, platform.region, telling.ran)
         scheduler = Scheduler(
             engine,
             hooks,
@@ -114,7 +115,6 @@ async def _serve(settings: Settings, layout: Layout) -> None:
         )
         health = Health(probes(settings, engine, database), gateways.health)
         collector = Collector(layout.collector_socket)
-        telling = Telling(layout.reports_socket, catalog, catalog.changes.subscribe())
         api = app(catalog, scheduler, rollouts, collector, Operations(engine, scheduler, health), settings)
         await rollouts.load()
         async with aclosing(collector), asyncio.TaskGroup() as group:

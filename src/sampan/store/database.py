@@ -89,6 +89,24 @@ class Database:
             async with connection.begin():
                 yield connection
 
+    async def pages(self) -> tuple[int, int]:
+        """How many the file has, and how many of them nothing uses."""
+        async with self.read() as connection:
+            counts = [
+                (await connection.exec_driver_sql(f"PRAGMA {which}")).scalar_one()
+                for which in ("page_count", "freelist_count")
+            ]
+        return counts[0], counts[1]
+
+    async def give_back(self, pages: int) -> None:
+        """Make the file smaller by as many unused pages, at most, in one transaction.
+
+        Raises: sqlite3.OperationalError.
+        """
+        async with self._writing, self._engine.connect() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            await raw.executescript(f"PRAGMA incremental_vacuum({pages})")  # `execute` ends after the first page
+
     async def close(self) -> None:
         await self._engine.dispose()
 
@@ -101,7 +119,8 @@ def _prepare(engine: Engine) -> None:
         raw: Any = connection
         raw.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        # The first one counts in a new file only: without it none can ever be made smaller.
+        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000}")
         cursor.close()

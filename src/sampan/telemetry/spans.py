@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Collection, Iterable
 
-from sampan.model.invocation import InvocationRecord, Outcome, Traced, VersionFacts
+from sampan.model.invocation import InvocationRecord, Outcome, Traced, VersionFacts, is_error
 from sampan.model.names import function_arn
 from sampan.model.trace import Attributes, Kind, Span, SpanEvent, Status
 from sampan.telemetry.layout import COLD_START, INVOCATION, Piece, failed_stage, layout
@@ -22,9 +22,6 @@ ERRORS, COLD = "errors", "cold"
 _METHODS = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
 )  # OpenTelemetry HTTP conventions: others are _OTHER
-_FAILED = frozenset(
-    (Outcome.FUNCTION_ERROR, Outcome.TIMED_OUT, Outcome.START_FAILED, Outcome.THROTTLED, Outcome.PLATFORM_ERROR)
-)
 _OUT_OF_MEMORY = "OutOfMemory"
 
 
@@ -44,14 +41,9 @@ def always_kept(setting: str) -> frozenset[str]:
     return names
 
 
-def is_error(record: InvocationRecord) -> bool:
-    """Function or platform failed; a caller's mistake is none. Source: §6.2: of statuses only 5xx are errors."""
-    return record.outcome in _FAILED or (record.outcome is Outcome.OK and record.status >= 500)
-
-
 def error_type(record: InvocationRecord) -> str:
     """Function Compute's name for what went wrong; "": nothing. Source: tracing-contract.md §7."""
-    if record.outcome not in _FAILED:
+    if record.outcome is Outcome.OK or not is_error(record):
         return ""
     if record.error == _OUT_OF_MEMORY:
         return "FunctionOOMError"

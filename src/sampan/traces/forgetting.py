@@ -1,8 +1,7 @@
 """What is too old or too much goes, the oldest first, some at a time.
 
 A trace is as old as the time its first span arrived: the clock of who reported it decides nothing here. The room it
-took in the database file is used again by what comes; the file does not shrink, and grows no further than the limit
-and what the other tables of the database take.
+took in the database file is used again by what comes, or given back.
 """
 
 from sqlalchemy import delete, select

@@ -4,6 +4,7 @@
  *     port=N         listen there; FC_CUSTOM_LISTEN_PORT, then 9000, without it
  *     listen=MS      listen only after MS milliseconds; listen=never: not at all
  *     exit=CODE      exit at once     exit-in=MS  exit with 7 after MS     exit-after=N  exit with 7 after N requests
+ *     leave=MSms     answer GET /pre-stop after MS milliseconds
  *     init=CODE      answer POST /initialize with this status; init=hang: never; init=MSms: 200 after MS milliseconds
  *     term=ignore    do not end on SIGTERM; term=MS: end MS milliseconds after it
  *     eat=MB         take this much memory before listening
@@ -164,7 +165,12 @@ static void initialize(struct request *r) {
     reply(r, how ? atoi(how) : 200, "text/plain", "initialize\n", 11);
 }
 
-static void pre_stop(struct request *r) { print_call(r, "pre-stop"); text(r, "pre-stop\n"); }
+static void pre_stop(struct request *r) {
+    const char *how = word("leave");
+    print_call(r, "pre-stop");
+    if (how) pause_for(atol(how));
+    text(r, "pre-stop\n");
+}
 
 static void drip(struct request *r) {                   /* a body of known length, byte by byte */
     long bytes = amount(r, "bytes", 10), ms = amount(r, "ms", 100);

@@ -12,12 +12,16 @@ import os
 import struct
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sampan.engine.engine import LogChunk, Stream
+import msgspec
+
+from sampan.engine.engine import Ended, LogChunk, Stream
 from sampan.engine.node import kernel
+from sampan.model.names import InstanceId
 
 _PAUSE = 0.02  # seconds between looks while files grow: the resolution of the marks
 _MARKS = 512  # kept per stream; when full, every second one of the older half goes
@@ -124,8 +128,12 @@ class Logs:
             self._pause.cancel()
         os.close(self._inotify)
 
-    def begin(self, sandbox: str, limit: int) -> tuple[int, int]:
-        """Start the log of a new sandbox, `limit` bytes a stream; descriptors of stdout and stderr to close."""
+    def begin(self, sandbox: str, limit: int, labels: Mapping[str, str]) -> tuple[int, int]:
+        """Start the log of a new sandbox, `limit` bytes a stream; descriptors of stdout and stderr to close.
+
+        labels: told with it once the sandbox has ended, and all else of it is gone.
+        """
+        self._labels(sandbox).write_bytes(msgspec.json.encode(labels))
         descriptors = []
         for stream in Stream:
             path = self._path(sandbox, stream)
@@ -161,6 +169,15 @@ class Logs:
         for output in (self._live.pop(sandbox, None) or {}).values():
             self._unwatch(output)
             output.path.unlink(missing_ok=True)
+        self._labels(sandbox).unlink(missing_ok=True)
+
+    def ended(self) -> Iterator[Ended]:
+        """Those that are kept, the longest gone first; but for any that nobody labelled."""
+        for sandbox, outputs in self._ended.items():
+            with suppress(FileNotFoundError, msgspec.MsgspecError):
+                labels = msgspec.json.decode(self._labels(sandbox).read_bytes(), type=dict[str, str])
+                written = max(output.path.stat().st_mtime_ns for output in outputs.values())
+                yield Ended(InstanceId(sandbox), labels, written)
 
     def path(self, sandbox: str) -> str:
         """The file behind stdout."""
@@ -189,6 +206,9 @@ class Logs:
 
     def _path(self, sandbox: str, stream: Stream) -> Path:
         return self._directory / (sandbox + _SUFFIX[stream])
+
+    def _labels(self, sandbox: str) -> Path:
+        return self._directory / f"{sandbox}.labels"
 
     def _outputs(self, sandbox: str, limit: int) -> dict[Stream, _Output]:
         outputs = {}
@@ -234,9 +254,10 @@ class Logs:
 
     def _trim(self) -> None:
         while self._ended and (len(self._ended) > _KEPT_COUNT or self._weight() > _KEPT_BYTES):
-            _, outputs = self._ended.popitem(last=False)
+            sandbox, outputs = self._ended.popitem(last=False)
             for output in outputs.values():
                 output.path.unlink(missing_ok=True)
+            self._labels(sandbox).unlink(missing_ok=True)
 
     def _weight(self) -> int:
         return sum(o.size - o.head for outputs in self._ended.values() for o in outputs.values())

@@ -57,7 +57,7 @@ async def make(realm: Realm, spec: SandboxSpec, lower: Sequence[str], begin: int
 
 async def _run_create(realm: Realm, spec: SandboxSpec, bundle: Bundle) -> int:
     """The pid of the sandbox's first process. Raises: StartFailed."""
-    outputs = realm.logs.begin(spec.id, spec.log_mb << 20)
+    outputs = realm.logs.begin(spec.id, spec.log_mb << 20, spec.labels)
     try:
         return await realm.runtime.create(spec.id, bundle.directory, *outputs)
     except RuntimeFailed as error:

@@ -17,6 +17,7 @@ from typing import Protocol, Self
 
 from sampan import settings
 from sampan.engine.engine import (
+    Ended,
     ExecResult,
     Images,
     LogChunk,
@@ -191,6 +192,9 @@ class NodeEngine:
         if chunk is None:
             raise unknown(sandbox)
         return chunk
+
+    async def ended(self) -> tuple[Ended, ...]:
+        return tuple(self._realm.logs.ended())
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         try:
