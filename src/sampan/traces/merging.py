@@ -129,7 +129,9 @@ def merge(
         known = key(span)
         if known in present:
             continue
-        spans, size = (MOST_SPANS + OWN_SPANS, MOST_BYTES + OWN_BYTES) if span.platform else (MOST_SPANS, MOST_BYTES)
+        spans, size = (
+            (MOST_SPANS + OWN_SPANS, MOST_BYTES + OWN_BYTES) if span.platform else (MOST_SPANS, MOST_BYTES)
+        )
         if len(present) >= spans or trace.packed + len(data) > size:
             losses.crowded += 1
             continue
