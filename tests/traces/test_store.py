@@ -360,7 +360,9 @@ async def test_no_report_crowds_out_the_platforms_own_spans(
 ) -> None:
     monkeypatch.setattr(merging, "MOST_SPANS", 50)
     monkeypatch.setattr(tokens, "MOST", 60)
-    await put(store, *(span(100 + number, 10, f"n{number}", 0, 1, attributes={"a": number}) for number in range(60)))
+    await put(
+        store, *(span(100 + number, 10, f"n{number}", 0, 1, attributes={"a": number}) for number in range(60))
+    )
     await put(store, *(each for each in cold() if each.platform))
     (summary,) = (await store.search(Query(attributes={"http.response.status_code": "502"}))).traces
     assert (summary.name, summary.request, summary.spans) == ("shop", REQUEST, 50 + 12)
