@@ -86,21 +86,21 @@ def _followed(client: "Client", name: str, wanted: dict[str, Any]) -> "Iterator[
     """For ever; when the connection breaks, on from the line behind the last one that came."""
     from sampan.sdk import BrokenOff, Unavailable, Unreachable
 
-    token, asked = "", False
-    since = wanted["since"] or (f"{time.time():.3f}" if wanted["tail"] == 0 else None)
+    token, begun = "", False
+    since = wanted["since"] or f"{time.time():.3f}"
     while True:
         try:
             for line in client.logs(name, follow=True, **wanted):
                 token = line.token
                 yield line
         except BrokenOff:
-            asked = True
+            begun = True
         except (Unreachable, Unavailable):
-            if not token and not asked:
+            if not token and not begun:
                 raise
         if token:
             wanted = wanted | {"after": token, "tail": None}
-        elif asked:  # nothing came yet: all that is like that is still to come
+        elif begun:  # nothing came yet, so there is no place: on from when this began
             wanted = wanted | {"since": since, "tail": None}
         else:  # a platform that tells no places, and has nothing more to tell
             return
