@@ -24,7 +24,7 @@ def line(**changed: Any) -> dict[str, Any]:
 
 def answered(*lines: dict[str, Any], **total: Any) -> Answer:
     bill = {
-        "by": "function", "since": "2026-11-01T00:00:00Z", "until": "2026-11-27T03:00:00Z", "currency": "USD",
+        "by": "function", "since": "2024-11-01T00:00:00Z", "until": "2024-11-27T03:00:00Z", "currency": "USD",
         "unit": "CU", "prices": "Function Compute, pay-as-you-go", "lines": lines, "total": line(**total),
     }  # fmt: skip
     return Answer(200, bill)
@@ -48,7 +48,7 @@ def test_a_bill_has_a_line_per_function_and_the_total(sampan: Run, server: Loopb
     assert rows[1][4:] == ["1h", "02m", "03s", "1,303.05", "1,861.50", "0.123457", "████████████"]
     assert rows[2] == ["job", "1", "0", "0", "59.999", "s", "0.00", "0.00", "0.061728", "█████▉"]
     assert rows[3] == ["total", "12,346", "0", "0", "1h", "03m", "03s", "0.00", "0.00", "0.185185"]
-    assert "2026-11-01 to 2026-11-27 03:00, UTC" in result.stderr
+    assert "2024-11-01 to 2024-11-27 03:00, UTC" in result.stderr
     assert "prices: Function Compute, pay-as-you-go" in result.stderr
     (asked,) = server.requests(*USAGE)
     assert asked.query == {"by": "function"}
@@ -77,6 +77,17 @@ def test_nothing_used_says_what_to_do(sampan: Run, server: Loopback) -> None:
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "sampan invoke NAME" in result.stderr
+
+
+def test_nothing_used_by_one_says_by_whom(sampan: Run, server: Loopback) -> None:
+    server.script[USAGE] = answered()
+    assert "by 'webb'; `sampan ls`" in sampan("bill", "webb").stderr
+
+
+def test_no_bill_reaches_into_the_future(sampan: Run, server: Loopback) -> None:
+    server.script[USAGE] = answered(WEB)
+    server.script[USAGE].body["until"] = "2190-01-01T00:00:30Z"
+    assert "2190" not in sampan("bill").stderr
 
 
 def test_json_has_exact_numbers(sampan: Run, server: Loopback) -> None:

@@ -336,6 +336,8 @@ def test_a_function_that_failed_ends_with_1_and_names_its_error(sampan: Run, ser
     server.script["POST", f"{WEB}/invocations"] = Answer(200, b'{"errorMessage":"x"}', headers)
     result = sampan("invoke", "web", "--data", "{}")
     assert result.exit_code == Code.FAILED
+    assert "--request 1-a`" in result.stderr
+    assert "`sampan trace 1-a`" in result.stderr
     assert "UnhandledInvocationError" in result.stderr
     assert "sampan logs web" in result.stderr
     assert result.stdout == '{"errorMessage":"x"}'

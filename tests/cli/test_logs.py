@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from datetime import datetime
 
 import pytest
@@ -90,6 +91,20 @@ def test_a_followed_log_that_breaks_off_goes_on_where_it_was(
         {"follow": "true", "after": "3", "grep": "o|t"},
     ]
     assert result.exit_code == Code.NOT_FOUND
+
+
+def test_a_followed_log_that_breaks_off_before_its_first_line_goes_on(
+    sampan: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "PAUSE", 0.0)
+    broken = Answer(200, b"no chunk\r\n", {"transfer-encoding": "chunked"})
+    server.script[LOGS] = [broken, told("one"), refusal(404, "FunctionNotFound")]
+    assert sampan("logs", "web", "-f", "-n", "0").stdout.split()[-1:] == ["one"]
+    first, second, third = server.requests(*LOGS)
+    assert first.query == {"follow": "true", "tail": "0"}
+    assert second.query.keys() == {"follow", "since"}
+    assert abs(float(second.query["since"]) - time.time()) < 3600
+    assert third.query == {"follow": "true", "since": second.query["since"], "after": "1"}
 
 
 def test_nothing_found_is_said(sampan: Run, server: Loopback) -> None:

@@ -1,10 +1,14 @@
 """`sampan trace` and `sampan traces` against an API that answers by a script."""
 
+import io
 import json
+import time
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from sampan.cli import traces
 from sampan.cli.failures import Code
 from sampan.wire import trace_shapes
 from tests.cli.conftest import Run
@@ -68,6 +72,38 @@ def test_traces_are_listed_with_what_matters(sampan: Run, server: Loopback) -> N
     assert first.split()[2:] == ["web", "1.20", "s", "12", "cold", "✗", "2", TRACE]
     assert second.split()[2:] == ["api", "GET", "/", "1.0", "ms", "12", "✓", "b" * 32]
     assert json.loads(sampan("traces", "-o", "json").stdout)[0]["traceId"] == TRACE
+
+
+def test_nothing_in_json_moves_the_cursor(sampan: Run, server: Loopback) -> None:
+    name = "\x9b31m\u202eab\x7f\u2028é"
+    server.script[TRACES] = Answer(200, {"traces": [summary(name=name)]})
+    server.script["GET", f"/sampan/v1/traces/{TRACE}"] = Answer(
+        200, json.dumps([name], ensure_ascii=False).encode()
+    )
+    for shown in (sampan("traces", "-o", "json").stdout, sampan("trace", TRACE, "-o", "otlp").stdout):
+        assert not {"\x9b", "\u202e", "\x7f", "\u2028"} & set(shown)
+        assert "é" in shown
+    assert json.loads(sampan("traces", "-o", "json").stdout)[0]["name"] == name
+
+
+def test_names_break_no_line_of_the_list(sampan: Run, server: Loopback) -> None:
+    forged = "GET /\n01-01 00:00:00   web"
+    server.script[TRACES] = Answer(200, {"traces": [summary(name=forged, function="", service="a\nb")]})
+    assert len(sampan("traces").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_a_trace_has_one_line_and_its_whole_id(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    file = io.StringIO()
+    screen = Console(file=file, force_terminal=True, width=width, color_system=None, markup=False, soft_wrap=True)
+    for module in ("screen", "traces"):
+        monkeypatch.setattr(f"sampan.cli.{module}.out", lambda: screen)
+    found = [summary(name="GET /", errors=2, cold=True, start=time.time_ns()), summary(start=START)]
+    traces._listed(msgspec.convert(found, list[trace_shapes.Summary]))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 3
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert [TRACE in line for line in lines] == [False, True, True]
 
 
 def test_conditions_are_passed_on(sampan: Run, server: Loopback) -> None:

@@ -14,7 +14,7 @@ from sampan.cli.span_tree import Node, tree
 from sampan.cli.trace_view import lines, show
 from sampan.cli.traces import moment, seconds
 from sampan.cli.waterfall import bar, is_cold, length, rows, ticks
-from sampan.model.trace import Span
+from sampan.model.trace import Span, Status
 from sampan.wire.trace_shapes import told
 from tests.traces.samples import MS, START, cold, span
 
@@ -187,7 +187,9 @@ def test_no_bar_leaves_its_columns() -> None:
         (12_340_000_000, "12.3 s"),
         (59_949_000_000, "59.9 s"),
         (60_000_000_000, "1m 00s"),
-        (3_725_000_000_000, "62m 05s"),
+        (3_725_000_000_000, "1h 02m"),
+        (100_000_000_000_000_000, "1157 d"),
+        ((1 << 63) - 1, "106752 d"),
     ],
 )
 def test_a_length_is_told_in_the_unit_that_fits(nanoseconds: int, told: str) -> None:
@@ -286,6 +288,26 @@ def test_attributes_and_what_failed_are_told_under_their_span() -> None:
     at = next(index for index, line in enumerate(shown) if "charge" in line)
     assert [line.strip() for line in shown[at + 1 : at + 3]] == ["↳ CardRefused: card 42 is blocked", "card = 42"]
     assert any("db.statement = SELECT * FROM item WHERE id = 40" in line for line in shown)
+
+
+def test_a_reason_is_told_in_whole_on_a_narrow_terminal() -> None:
+    why = "Process exited unexpectedly (duration: 558ms): the program was killed for using more than its 128 MB"
+    shown = drawn(span(1, 0, "web", 0, 9, status=Status.ERROR, message=why, platform=True), width=60)
+    assert why in " ".join(line.strip("↳ ") for line in shown.splitlines() if "█" not in line)
+    assert all(len(line) <= 60 for line in shown.splitlines()[4:])
+    endless = drawn(span(1, 0, "web", 0, 9, status=Status.ERROR, message="資料庫 " * 999), width=60)
+    assert all(cell_len(line) <= 60 for line in endless.splitlines()[4:])
+    assert len(endless.splitlines()) < 16
+
+
+def test_a_start_that_failed_is_no_warm_start() -> None:
+    root = span(1, 0, "web", 0, 9, status=Status.ERROR, platform=True, attributes={"fc.cold_start": False})
+    start = span(2, 1, "ColdStart", 1, 9, status=Status.ERROR, platform=True)
+    assert drawn(root, start).splitlines()[0].endswith("start failed")
+    waited = span(2, 1, "Schedule", 1, 9, platform=True)
+    assert "warm" not in drawn(root, waited).splitlines()[0]
+    called = span(3, 1, "Invocation", 8, 9, platform=True)
+    assert drawn(root, waited, called).splitlines()[0].endswith("warm")
 
 
 def test_hostile_attributes_move_no_cursor_and_break_no_line() -> None:

@@ -82,6 +82,12 @@ async def test_bytes_that_are_no_text_are_refused_like_any_other(client: httpx.A
     assert answer.status_code == 401
 
 
+async def test_a_path_that_is_none_says_what_there_is(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/", headers=basic("LTAI-a", "s3cret:with colon"))
+    assert answer.status_code == 404
+    assert "/metrics" in answer.text
+
+
 async def test_a_key_that_was_taken_back_opens_nothing(client: httpx.AsyncClient) -> None:
     keys = dict(KEYS)
     app = query_port.app([Route("/api/traces", _traces)], keys.get)

@@ -90,6 +90,11 @@ def test_a_pattern_that_is_none_is_refused_and_said(pattern: str) -> None:
         Matcher(Wanted(function="web", grep=pattern))
 
 
+def test_what_is_wrong_with_a_pattern_is_told_in_the_callers_own_words() -> None:
+    with pytest.raises(InvalidArgument, match=r"missing \): \(\)"):
+        Matcher(Wanted(function="web", grep="("))
+
+
 def test_json_that_is_deeper_than_any_reader_goes_is_no_match() -> None:
     assert pick([line('{"a":' + "[" * 60_000)], fields=(("a", "b"),)) == []
     assert pick([line('{"a":1')], fields=(("a", "1"),)) == []

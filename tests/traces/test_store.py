@@ -355,6 +355,38 @@ async def test_a_trace_that_packs_well_is_bounded_by_what_reading_it_takes(
     assert (await store.search(Query())).traces[0].packed <= 1 << 20
 
 
+async def test_no_report_crowds_out_the_platforms_own_spans(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "MOST_SPANS", 50)
+    monkeypatch.setattr(tokens, "MOST", 60)
+    await put(
+        store, *(span(100 + number, 10, f"n{number}", 0, 1, attributes={"a": number}) for number in range(60))
+    )
+    await put(store, *(each for each in cold() if each.platform))
+    (summary,) = (await store.search(Query(attributes={"http.response.status_code": "502"}))).traces
+    assert (summary.name, summary.request, summary.spans) == ("shop", REQUEST, 50 + 12)
+    assert len(await store.trace(REQUEST) or ()) == 50 + 12
+
+
+async def test_a_report_takes_no_other_requests_place(store: TraceStore) -> None:
+    await put(store, *cold())
+    other = "0123456789abcdef0123456789abcdef"
+    named = {"fc.request_id": REQUEST, "faas.invocation_id": REQUEST}
+    await put(store, span(1, 0, "liar", 0, 1, trace=other, function="evil", attributes=named))
+    assert {each.trace for each in await store.trace(REQUEST) or ()} == {TRACE}
+    assert await found(store, request=REQUEST) == [TRACE]
+
+
+async def test_a_report_with_the_id_of_one_of_the_platforms_spans_stands_under_that(store: TraceStore) -> None:
+    await put(store, span(10, 1, "Invocation", 900, 901, kind=Kind.CLIENT, function="shop"))
+    await put(store, *cold())
+    read = [each for each in await store.trace(TRACE) or () if each.name == "Invocation" and each.service == "shop"]
+    (own,), (forged,) = ([each for each in read if each.platform is platform] for platform in (True, False))
+    assert (own.span, own.start) == (f"{10:016x}", START + 964 * MS)
+    assert forged.parent == own.span != forged.span
+
+
 async def test_several_traces_are_read_at_once_in_the_order_asked_for(store: TraceStore) -> None:
     await put(store, *(span(1, 0, f"n{at}", 0, 1, trace=named(at)) for at in range(1200)))
     ids = [named(at) for at in (5, 1199, 5000, 0)]

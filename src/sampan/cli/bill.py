@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sampan.cli.options import complete_function
-from sampan.cli.screen import Cell, Row, say, size, table
+from sampan.cli.screen import Cell, Row, say, size, table, written
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def bill(
     elif output is Form.CSV:
         _csv(found)
     else:
-        _table(found, by)
+        _table(found, by, name, now)
 
 
 def _moment(option: str, given: str | None, now: datetime) -> datetime | None:
@@ -92,10 +92,14 @@ def _moment(option: str, given: str | None, now: datetime) -> datetime | None:
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
-def _table(found: "Usage", by: By) -> None:
-    period = f"{_short(found.since)} to {_short(found.until)}, UTC"
+def _table(found: "Usage", by: By, name: str | None, now: datetime) -> None:
+    until = min(datetime.fromisoformat(found.until), now.replace(microsecond=0))  # the minute under way counts
+    period = f"{_short(found.since)} to {_short(until.isoformat())}, UTC"
     if not found.lines:
-        table((), (), empty=f"nothing was used from {period}; call a function: `sampan invoke NAME`")
+        whose = (
+            f" by '{name}'; `sampan ls` lists the functions" if name else "; call a function: `sampan invoke NAME`"
+        )
+        table((), (), empty=f"nothing was used from {period}{whose}")
         return
     dearest = max(_weight(line, found) for line in found.lines)
     columns = (by.value.upper(), "CALLS", "ERRORS", "COLD", "TIME", "vCPU·s", "GB·s", f"COST {found.currency}", "")
@@ -183,14 +187,15 @@ def _cost(amount: Decimal) -> str:
 
 
 def _short(moment: str) -> str:
-    return moment.removesuffix("Z").removesuffix(":00").replace("T", " ").removesuffix(" 00:00")
+    return (
+        moment.removesuffix("Z").removesuffix("+00:00").removesuffix(":00").replace("T", " ").removesuffix(" 00:00")
+    )
 
 
 def _json(found: "Usage") -> None:
     import msgspec
 
-    text = msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(found), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    written(msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(found), indent=2))
 
 
 def _csv(found: "Usage") -> None:

@@ -113,7 +113,8 @@ def _end_event(name: str, result: "Invocation", output: Output) -> None:
         say(" · ".join(told), style="dim")
     if result.failed:
         say(f"error: the function failed: {result.error_type}", style="red")
-        say(f"→ `sampan logs {name}` shows what it wrote", style="yellow")
+        logs, trace = f"sampan logs {name} --request {result.request_id}", f"sampan trace {result.request_id}"
+        say(f"→ `{logs}` shows what it wrote, `{trace}` where the time went", style="yellow")
         raise typer.Exit(Code.FAILED)
 
 

@@ -1,6 +1,5 @@
 """`sampan logs`: what a function's instances wrote."""
 
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sampan.cli.options import FunctionName, OutputOption, pairs
-from sampan.cli.screen import Output, out, say
+from sampan.cli.screen import Output, out, say, written
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -85,20 +84,26 @@ def logs(
 
 def _followed(client: "Client", name: str, wanted: dict[str, Any]) -> "Iterator[LogLine]":
     """For ever; when the connection breaks, on from the line behind the last one that came."""
-    from sampan.sdk import Unavailable, Unreachable
+    from sampan.sdk import BrokenOff, Unavailable, Unreachable
 
-    token = ""
+    token, begun = "", False
+    since = wanted["since"] or f"{time.time():.3f}"
     while True:
         try:
             for line in client.logs(name, follow=True, **wanted):
                 token = line.token
                 yield line
+        except BrokenOff:
+            begun = True
         except (Unreachable, Unavailable):
-            if not token:
+            if not token and not begun:
                 raise
-        if not token:  # a platform that tells no places, and has nothing more to tell
+        if token:
+            wanted = wanted | {"after": token, "tail": None}
+        elif begun:  # nothing came yet, so there is no place: on from when this began
+            wanted = wanted | {"since": since, "tail": None}
+        else:  # a platform that tells no places, and has nothing more to tell
             return
-        wanted = wanted | {"after": token, "tail": None}
         time.sleep(PAUSE)
 
 
@@ -122,5 +127,4 @@ def _moment(given: str | None, option: str) -> str | None:
 def _json_line(line: "LogLine") -> None:
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-    sys.stdout.flush()
+    written(msgspec.json.encode(line))

@@ -4,6 +4,7 @@ Results go to stdout, everything said about the work to stderr. `NO_COLOR` is re
 """
 
 import functools
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,12 @@ STATES = {
     "failed": "red",
     "dead": "red",
 }
+ROOMY = 100  # columns from which tables take more room than they need
 INSTANCE_COLOURS = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", "bright_green", "bright_magenta")
+
+
+_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What JSON may hold as it is and terminals act upon: C1 controls, marks of direction. JSON escapes C0 itself."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -88,18 +94,23 @@ def json(value: object) -> None:
     """`value` as JSON, members in FC's spelling, on stdout."""
     import msgspec
 
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    written(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def written(document: bytes) -> None:
+    """JSON on stdout, a line or more of it, the same to a program: what a terminal would obey is escaped."""
+    text = _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", document.decode())
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Row], empty: str) -> None:
-    """`rows` under `columns`; `empty` is said instead when there are none."""
+def table(columns: Sequence[str], rows: Iterable[Row], empty: str, whole: str = "") -> None:
+    """`rows` under `columns`; `empty` is said instead when there are none. whole: a column that is never folded."""
     listed = [[_safe(cell) for cell in row] for row in rows]
     if not listed:
         say(empty, style="dim")
     elif out().is_terminal:
-        _drawn(columns, listed)
+        _drawn(columns, listed, whole)
     else:
         _aligned(columns, listed)
 
@@ -108,13 +119,14 @@ def _safe(cell: str | Cell) -> str | Cell:
     return Cell(printable(cell.text), cell.style) if isinstance(cell, Cell) else printable(cell)
 
 
-def _drawn(columns: Sequence[str], rows: Sequence[Row]) -> None:
+def _drawn(columns: Sequence[str], rows: Sequence[Row], whole: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    gap = 3 if out().width >= ROOMY else 2
+    drawn = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
     for column in columns:
-        drawn.add_column(column, overflow="fold")
+        drawn.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         drawn.add_row(*(Text(*cell) if isinstance(cell, Cell) else Text(cell) for cell in row))
     out().print(drawn, soft_wrap=False)
@@ -179,6 +191,11 @@ def span(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
     return f"{seconds:.0f}s"
+
+
+def flat(text: str) -> str:
+    """In one line, and `printable`."""
+    return printable(" ".join(text.split()))
 
 
 def printable(text: str) -> str:

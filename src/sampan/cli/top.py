@@ -1,12 +1,11 @@
 """`sampan top`: the functions as they do now, refreshed every second."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sampan.cli.options import OutputOption
-from sampan.cli.screen import Output, out, table
+from sampan.cli.screen import Output, out, table, written
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -57,8 +56,7 @@ def _stream(client: "Client", once: bool) -> None:
 def _json_line(now: "Now") -> None:
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(now).decode() + "\n")
-    sys.stdout.flush()
+    written(msgspec.json.encode(now))
 
 
 def _print(client: "Client", sort: "Sort") -> None:

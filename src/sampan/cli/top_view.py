@@ -208,7 +208,7 @@ COLUMNS = (
     Column("ACTIVE", 6, 3, lambda one: _counted(str(one.active))),
     Column("WAIT", 5, 1, lambda one: _counted(str(one.waiting), "yellow")),
     Column("INST", 4, 2, lambda one: _counted(str(sum(one.instances.values())))),
-    Column("STATES", 16, 7, lambda one: _by_state(one.instances)),
+    Column("STATES", 20, 7, lambda one: _by_state(one.instances)),
     Column("CPU%", 5, 2, lambda one: Text(f"{one.cpu:.0f}")),
     Column("MEM", 6, 2, lambda one: Text(memory(one.memory))),
 )
@@ -230,7 +230,7 @@ def _fitted(width: int, gap: int) -> tuple[list[Column], int, int]:
 def _by_state(instances: dict[str, int]) -> Text:
     told = Text()
     for state, count in sorted(instances.items(), key=lambda each: -each[1])[:2]:
-        told.append(" " if told else "").append(f"{count} {state[:6]}", style=STATES.get(state, ""))
+        told.append(" " if told else "").append(f"{count} {state[:8]}", style=STATES.get(state, ""))
     return told
 
 

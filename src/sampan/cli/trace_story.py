@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sampan.cli.screen import ago, printable
+from sampan.cli.screen import ago, flat
 from sampan.cli.span_tree import Node
 from sampan.cli.waterfall import COLD, ERROR, FAINT, PLATFORM, Line, Piece, length, shortened
 
@@ -31,13 +31,11 @@ def head(roots: Sequence[Node], trace_id: str, width: int, now: float) -> list[L
     """What was asked, how it ended; then what to look for it by. now: Unix seconds."""
     root = roots[0]
     span, attributes = root.span, root.span.attributes
-    cold = any(attributes.get(name) is True for name in ("faas.coldstart", "fc.cold_start"))
-    first = [Piece(_flat(span.function or span.service or span.name), "bold")]
-    if call := _call(attributes) or (_flat(span.name) if span.name != span.function else ""):
+    first = [Piece(flat(span.function or span.service or span.name), "bold")]
+    if call := _call(attributes) or (flat(span.name) if span.name != span.function else ""):
         first.append(Piece(f"  {call}"))
     first += [Piece("  "), _outcome(root), Piece(f"  {length(span.duration)}", "bold")]
-    if span.platform:
-        first.append(Piece("  cold start", COLD) if cold else Piece("  warm", "green"))
+    first.append(_start(root))
     counted = [node.span for each in roots for node in each.walk()]
     services, failed = {each.service for each in counted}, sum(each.status == "error" for each in counted)
     about = [_many(len(counted), "span"), _many(len(services), "service")]
@@ -49,12 +47,20 @@ def head(roots: Sequence[Node], trace_id: str, width: int, now: float) -> list[L
     ]
     lines = [first, second, [Piece(f"trace    {trace_id}", FAINT)]]
     if request := next((text for name in REQUEST if isinstance(text := attributes.get(name), str)), ""):
-        lines.append([Piece(f"request  {shortened(_flat(request), width - 9)}", FAINT)])
+        lines.append([Piece(f"request  {shortened(flat(request), width - 9)}", FAINT)])
     return lines
 
 
-def _flat(text: str) -> str:
-    return printable(" ".join(text.split()))
+def _start(root: Node) -> Piece:
+    """How it came to its instance; nothing is said of a request that never came to one, unless the start failed."""
+    if not root.span.platform:
+        return Piece("")
+    if any(root.span.attributes.get(name) is True for name in ("faas.coldstart", "fc.cold_start")):
+        return Piece("  cold start", COLD)
+    under = {child.span.name: child for child in root.children if child.span.platform}
+    if "ColdStart" in under and under["ColdStart"].failed:
+        return Piece("  start failed", ERROR)
+    return Piece("  warm", "green") if "Invocation" in under else Piece("")
 
 
 def _many(count: int, what: str) -> str:
@@ -65,7 +71,7 @@ def _call(attributes: dict[str, Any]) -> str:
     """Method and path, of either age of the conventions."""
     method = attributes.get("http.request.method") or attributes.get("http.method")
     path = attributes.get("url.path") or attributes.get("http.target") or attributes.get("http.route")
-    return _flat(" ".join(str(part) for part in (method, path) if part))
+    return flat(" ".join(str(part) for part in (method, path) if part))
 
 
 def _outcome(root: Node) -> Piece:
@@ -75,7 +81,7 @@ def _outcome(root: Node) -> Piece:
     if not root.failed:
         return Piece(f"✓{told or ' ok'}", "bold green")
     kind = attributes.get("fc.error_type") or attributes.get("error.type")
-    return Piece(f"✗{told} {_flat(str(kind)) if kind else '' if told else 'failed'}".rstrip(), f"bold {ERROR}")
+    return Piece(f"✗{told} {flat(str(kind)) if kind else '' if told else 'failed'}".rstrip(), f"bold {ERROR}")
 
 
 def complaint(node: Node) -> str:
@@ -90,9 +96,9 @@ def _complaint(node: Node) -> str:
     for event in node.span.events:
         if event.name == "exception":
             kind, message = (str(event.attributes.get(f"exception.{part}", "")) for part in ("type", "message"))
-            return _flat(": ".join(part for part in (kind, message) if part))
+            return flat(": ".join(part for part in (kind, message) if part))
     kind = node.span.attributes.get("error.type") or node.span.attributes.get("fc.error_type") or ""
-    return _flat(node.span.message or str(kind))
+    return flat(node.span.message or str(kind))
 
 
 def sentence(root: Node) -> Line:
@@ -129,7 +135,7 @@ def shares(root: Node) -> list[tuple[str, int]]:
     several = len({function for _, function in spent}) > 1
     told: Counter[str] = Counter()
     for (name, whose), time in spent.items():
-        told[WORDS[name][several].format(_flat(whose)) if name in WORDS else f"in {_flat(whose)}"] += time
+        told[WORDS[name][several].format(flat(whose)) if name in WORDS else f"in {flat(whose)}"] += time
     return [(words, time) for words, time in told.most_common() if time > 0]
 
 
@@ -160,7 +166,7 @@ def busiest(root: Node) -> Line:
         if at and time < whole * LEAST:
             break
         often = f" ×{times[name, service]}" if times[name, service] > 1 else ""
-        of = f" ({_flat(service)})" if several and service != name else ""
+        of = f" ({flat(service)})" if several and service != name else ""
         line += [Piece(" · " if at else "", FAINT), Piece(length(time), "bold")]
-        line.append(Piece(f" {shortened(_flat(name), 40)}{of}{often}"))
+        line.append(Piece(f" {shortened(flat(name), 40)}{of}{often}"))
     return line

@@ -1,5 +1,6 @@
 """A trace on the terminal: its head, the waterfall, what it comes to."""
 
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from sampan.wire.trace_shapes import Trace, TraceSpan
 
 NARROWEST = 60  # columns; on fewer the lines are cut by the terminal
 MOST = 400  # lines of spans, unless all are asked for
+REASON = 4  # lines of why a span failed
+LEAST = 16  # columns of such a line, however deep it stands
 
 
 def show(console: Console, trace: Trace, *, attributes: bool = False, full: bool = False) -> None:
@@ -59,14 +62,20 @@ def _spans(
         if row.more:
             continue
         indent = row.guides.replace("├─ ", "│  ").replace("└─ ", "   ") + ("│ " if row.node.children else "  ")
-        if why := trace_story.complaint(row.node):
-            told = shortened(f"↳ {why}", width - len(indent))
-            yield [Piece(indent, FAINT), Piece(told, "red")]
+        for at, told in enumerate(_broken(trace_story.complaint(row.node), width - len(indent) - 2)):
+            yield [Piece(indent, FAINT), Piece(f"{'  ' if at else '↳ '}{told}", "red")]
         if attributes:
             for text in _attributes(row.node.span):
                 yield [Piece(indent, FAINT), Piece(shortened(text, width - len(indent)), FAINT)]
     if len(drawn) < len(shown):
         yield [Piece(f"…and {len(shown) - len(drawn)} more lines; --full shows all", FAINT)]
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """The text in lines, as many as a reason may take."""
+    room = width if cell_len(text) == len(text) else width // 2
+    lines = textwrap.wrap(text, max(LEAST, room), max_lines=REASON, placeholder=" …")
+    return [shortened(line, width) for line in lines]
 
 
 def _attributes(span: TraceSpan) -> Iterator[str]:

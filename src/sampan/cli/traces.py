@@ -1,7 +1,6 @@
 """`sampan trace` and `sampan traces`: where the time of a request went, and which requests there were."""
 
 import re
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sampan.cli.options import OutputOption, complete_function, pairs
-from sampan.cli.screen import Cell, Output, json, out, say, table
+from sampan.cli.screen import ROOMY, Cell, Output, flat, json, out, say, table, written
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def trace(
     """
     with session(context).client() as client:
         if output is TraceOutput.OTLP:
-            sys.stdout.write(client.trace_otlp(id).decode() + "\n")
+            written(client.trace_otlp(id))
             return
         found = client.trace(id)
     if output is TraceOutput.JSON:
@@ -135,31 +134,44 @@ def moment(text: str, now: float) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
+        pass
+    try:
         return now - seconds(text, "--since")
+    except typer.BadParameter:
+        told = f"'{text}' is no age like 10m, 2h or 7d, and no time like 2026-01-31T08:00"
+        raise typer.BadParameter(told, param_hint="--since") from None
 
 
 def _listed(found: "Sequence[Summary]") -> None:
     from sampan.cli.waterfall import bar, length
 
+    narrow = out().is_terminal and out().width < ROOMY
     longest = max((each.duration for each in found), default=0) or 1
+    named = not narrow and any(one.name != one.function for one in found)
     rows = []
     for each in found:
-        began = datetime.fromtimestamp(each.start / 1e9).astimezone()
         style = "red" if each.errors else "yellow" if each.cold else "cyan"
-        drawn = bar(BAR, 0, each.duration / longest * BAR) if out().is_terminal else ""
-        other = each.name if each.name != each.function else ""
+        drawn = bar(BAR, 0, each.duration / longest * BAR) if out().is_terminal and not narrow else ""
         rows.append(
             (
-                f"{began:%m-%d %H:%M:%S}",
-                Cell(each.function or each.service, "bold"),
-                *((other,) if any(one.name != one.function for one in found) else ()),
+                _began(each.start / 1e9, narrow),
+                Cell(flat(each.function or each.service), "bold"),
+                *((flat(each.name) if each.name != each.function else "",) if named else ()),
                 Cell(f"{length(each.duration):>7} {drawn}".rstrip(), style),
-                str(each.spans),
+                *(() if narrow else (str(each.spans),)),
                 Cell("cold", "yellow") if each.cold else "",
                 Cell(f"✗ {each.errors}", "red") if each.errors else Cell("✓", "green"),
                 Cell(each.trace_id, "dim"),
             )
         )
-    named = ("OPERATION",) if any(one.name != one.function for one in found) else ()
-    columns = ("BEGAN", "FUNCTION", *named, "DURATION", "SPANS", "START", "STATUS", "TRACE")
-    table(columns, rows, empty=NONE_YET)
+    left_out = {"OPERATION": not named, "SPANS": narrow}
+    columns = ("BEGAN", "FUNCTION", "OPERATION", "DURATION", "SPANS", "START", "STATUS", "TRACE")
+    table([each for each in columns if not left_out.get(each)], rows, empty=NONE_YET, whole="TRACE")
+
+
+def _began(seconds: float, narrow: bool) -> str:
+    """narrow: today's without the day, others without the seconds."""
+    began = datetime.fromtimestamp(seconds).astimezone()
+    if not narrow:
+        return f"{began:%m-%d %H:%M:%S}"
+    return f"{began:%H:%M:%S}" if began.date() == datetime.now().date() else f"{began:%m-%d %H:%M}"

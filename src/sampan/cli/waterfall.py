@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from sampan.cli.screen import printable
+from sampan.cli.screen import flat
 from sampan.cli.span_tree import Node, covered
 
 COLD, PLATFORM, ERROR, FAINT = "yellow", "bright_blue", "red", "bright_black"
@@ -102,7 +102,9 @@ def length(nanoseconds: int) -> str:
     if nanoseconds < 59_950_000_000:
         return f"{nanoseconds / 1e9:.{2 if nanoseconds < 9_995_000_000 else 1}f} s"
     minutes, seconds = divmod(round(nanoseconds / 1e9), 60)
-    return f"{minutes}m {seconds:02d}s"
+    if minutes < 60:
+        return f"{minutes}m {seconds:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m" if minutes < 100 * 60 else f"{minutes / 1440:.0f} d"
 
 
 def bar(width: int, begin: float, end: float) -> str:
@@ -176,7 +178,7 @@ def _wanted(row: Row) -> int:
 
 
 def _name(row: Row) -> str:
-    name = printable(row.node.span.name).replace("\n", " ").replace("\t", " ")
+    name = flat(row.node.span.name)
     return f"…and {len(row.more)} more {name}" if row.more else name or "(no name)"
 
 
@@ -185,7 +187,7 @@ def _service(row: Row) -> str:
     span, parent = row.node.span, row.node.parent
     if row.more or (parent is not None and parent.span.service == span.service) or span.service == span.name:
         return ""
-    return printable(span.service).replace("\n", " ")
+    return flat(span.service)
 
 
 def is_cold(node: Node) -> bool:

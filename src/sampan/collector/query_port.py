@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,9 +23,19 @@ _HOW = (
 )
 
 
+_WHAT = (
+    "Here are Jaeger's query API, below /api, for Grafana and Jaeger's UI, and /metrics for Prometheus; no pages.\n"
+    "On a terminal: `sampan traces`, `sampan top`.\n"
+)
+
+
 def app(routes: Sequence[BaseRoute], key: Callable[[str], AccessKey | None]) -> ASGIApp:
     """key: by its id."""
-    return _Guarded(Starlette(routes=list(routes)), key)
+    return _Guarded(Starlette(routes=list(routes), exception_handlers={404: _nothing}), key)
+
+
+async def _nothing(request: Request, error: Exception) -> PlainTextResponse:
+    return PlainTextResponse(_WHAT, 404)
 
 
 class _Guarded:

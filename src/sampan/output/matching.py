@@ -24,6 +24,7 @@ FOREVER = (1 << 63) - 1
 STRETCH = 64  # lines searched in one go
 
 _ANCHORED = re.compile(r"\\[AzQC]|\(\?[a-zA-Z]*-")  # what could mean another thing over many lines than in one
+_BY_LINE = b"(?m)"
 _PLAIN = re.compile(r"[A-Za-z_]+[A-Za-z0-9_.-]*\Z")  # text that JSON has no second spelling for that is in use
 
 
@@ -121,10 +122,11 @@ def _compiled(pattern: str) -> "re2._Regexp[bytes]":
     options = re2.Options()
     options.max_mem, options.log_errors = MAX_MEMORY, False
     try:
-        return re2.compile(b"(?m)" + pattern.encode(), options)
+        return re2.compile(_BY_LINE + pattern.encode(), options)
     except (re2.error, UnicodeEncodeError) as error:
         why = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else error
-        raise InvalidArgument("grep", pattern[:80], f"a regular expression of RE2 ({why})") from error
+        told = str(why).replace(_BY_LINE.decode(), "", 1)  # the rest is the caller's own
+        raise InvalidArgument("grep", pattern[:80], f"a regular expression of RE2 ({told})") from error
 
 
 def _has(text: bytes, fields: tuple[tuple[str, str], ...]) -> bool:

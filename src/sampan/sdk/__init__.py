@@ -18,6 +18,7 @@ from sampan.sdk.config import Credentials
 from sampan.sdk.errors import (
     AlreadyExists,
     ApiError,
+    BrokenOff,
     Conflict,
     Denied,
     InvalidCall,
@@ -46,6 +47,7 @@ __all__ = [
     "AlreadyExists",
     "ApiError",
     "AsyncClient",
+    "BrokenOff",
     "Client",
     "Conflict",
     "Credentials",

@@ -25,6 +25,10 @@ class Unreachable(SdkError):
         super().__init__(f"no answer from {endpoint}: {why}")
 
 
+class BrokenOff(Unreachable):
+    """The answer had begun, and broke off."""
+
+
 class InvalidCall(SdkError):
     """The endpoint, a path or a header cannot be written into a request."""
 

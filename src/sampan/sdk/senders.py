@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import httpx
 
-from sampan.sdk.errors import SdkError, Unreachable
+from sampan.sdk.errors import BrokenOff, SdkError
 from sampan.sdk.exchange import Attempt, Call, Settled, conversation, reply_of
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Blocking:
         try:
             yield from response.iter_lines()
         except httpx.RequestError as error:
-            raise Unreachable(self._settled.endpoint, "the stream broke off") from error
+            raise BrokenOff(self._settled.endpoint, "the stream broke off") from error
         finally:
             response.close()
 
@@ -76,7 +76,7 @@ class Awaiting:
             async for line in response.aiter_lines():
                 yield line
         except httpx.RequestError as error:
-            raise Unreachable(self._settled.endpoint, "the stream broke off") from error
+            raise BrokenOff(self._settled.endpoint, "the stream broke off") from error
         finally:
             await response.aclose()
 

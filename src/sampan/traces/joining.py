@@ -9,7 +9,8 @@ from sampan.traces.merging import key
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
-    """Each span once, by start. Where both ends of a call share an id, as in B3, the server's gets one of its own.
+    """Each span once, by start. Where both ends of a call share an id, as in B3, the server's gets one of its own;
+    where a report took the id of one of the platform's spans, the report does.
 
     The server's end is then a child of the client's, and parent of what named the shared id as its parent from the
     server's service.
@@ -22,7 +23,7 @@ def joined(spans: Iterable[Span]) -> list[Span]:
     whole = []
     for shared, some in by_id.items():
         if len(some) > 1:
-            some.sort(key=lambda span: (span.kind is not Kind.CLIENT, span.start))
+            some.sort(key=lambda span: (not span.platform, span.kind is not Kind.CLIENT, span.start))
         whole.append(some[0])
         for other in some[1:]:
             own = key(other).hex()

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import zstandard
 
-from sampan.model.trace import Attributes, Kind, Span, Status
+from sampan.model.trace import Kind, Span, Status
 from sampan.traces import rows, tokens
 from sampan.traces.waiting import Losses, Waiting
 
 MOST_SPANS = 20_000  # of a trace
 MOST_BYTES = 32 << 20  # of its spans before compression: it has to be read whole
+OWN_SPANS, OWN_BYTES = 2_000, 2 << 20  # of the platform's beyond that: no report crowds out what it says itself
 MOST_SERVICES = 50  # of a trace that are listed one by one
 LONGEST = 200  # characters of a name in lists; spans keep theirs
 ROW = 400  # bytes of a trace's rows besides what is counted, so that the sum is the file's size; measured, 2026-11
@@ -102,8 +103,12 @@ def name(low: int, high: int) -> str:
 
 
 def key(span: Span) -> bytes:
-    """What tells a span from the others of its trace. Two may share an id: the ends of a call in B3."""
-    words = f"{span.span}{int(span.kind)}{span.service}".encode("utf-8", "surrogatepass")
+    """What tells a span from the others of its trace. Two may share an id: the ends of a call in B3.
+
+    A function knows the id of the platform's span it is called in; with that it reports another span, not this one.
+    """
+    own = "own" if span.platform else ""
+    words = f"{span.span}{int(span.kind)}{own}{span.service}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(words, digest_size=KEY).digest()
 
 
@@ -124,7 +129,10 @@ def merge(
         known = key(span)
         if known in present:
             continue
-        if len(present) >= MOST_SPANS or trace.packed + len(data) > MOST_BYTES:
+        spans, size = (
+            (MOST_SPANS + OWN_SPANS, MOST_BYTES + OWN_BYTES) if span.platform else (MOST_SPANS, MOST_BYTES)
+        )
+        if len(present) >= spans or trace.packed + len(data) > size:
             losses.crowded += 1
             continue
         present.add(known)
@@ -148,7 +156,7 @@ def _take(trace: Trace, span: Span, requests: set[int], losses: Losses) -> None:
     trace.errors += failed
     trace.cold = trace.cold or any(span.attributes.get(name) is True for name in COLD_ATTRIBUTES)
     _count(trace, span.service[:LONGEST], failed)
-    asked = request(span.attributes)
+    asked = request(span)
     if asked:
         requests.add(tokens.number(asked))
     standing = rank(span)
@@ -172,10 +180,11 @@ def _count(trace: Trace, service: str, failed: bool) -> None:
 
 
 def _index(trace: Trace, span: Span, losses: Losses) -> None:
+    most = tokens.MOST + (tokens.OWN if span.platform else 0)
     for token in tokens.tokens(span):
         if token in trace.tokens:
             continue
-        if len(trace.tokens) >= tokens.MOST:
+        if len(trace.tokens) >= most:
             losses.unindexed += 1
             return
         trace.tokens.add(token)
@@ -190,10 +199,10 @@ def _settle(trace: Trace) -> None:
         trace.start, trace.duration = trace.first, trace.last - trace.first
 
 
-def request(attributes: Attributes) -> str:
-    """The request that a span was made for, ""."""
-    for name in REQUEST_ATTRIBUTES:
-        found = attributes.get(name)
+def request(span: Span) -> str:
+    """The request that a span was made for, "". Only the platform is believed: a report may name anybody's."""
+    for name in REQUEST_ATTRIBUTES if span.platform else ():
+        found = span.attributes.get(name)
         if isinstance(found, str):
             return found
     return ""

@@ -12,6 +12,7 @@ from sampan.model.trace import AttributeValue, Scalar, Span, Status
 
 SIZE = 5
 MOST = 1000  # tokens of a trace; what is beyond is kept and shown, but not found
+OWN = 200  # beyond that, of the platform's spans: an invocation has some fifty
 LONGEST = 256  # characters of a value that is found
 
 
