@@ -171,7 +171,8 @@ async def test_what_is_too_old_is_not_read_again_once_it_is_forgotten(
     platform.keep = 1e-9
     async with platform.collecting() as collector:
         await collector._upkeep.once()
-        await collector._missed()
+        assert await platform.store.place(instance) is None
+    async with platform.collecting():
         other = await platform.start("c-2")
         platform.engine.say(other, b"two\n")
         await platform.until(lambda lines: [line.text for line in lines][-1:] == ["two"])

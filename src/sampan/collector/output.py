@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sampan.collector.output_pace import Allowance
 from sampan.collector.output_reading import Reading
 from sampan.collector.output_writer import Writer
-from sampan.engine.engine import Engine, Gone, SandboxEvent, Seen, Synced
+from sampan.engine.engine import Engine, Gone, Past, SandboxEvent, Seen, Synced
 from sampan.model.errors import StartFailed
 from sampan.model.instance import InstanceState
 from sampan.model.invocation import VersionFacts
@@ -112,24 +112,15 @@ class OutputCollector:
                 if reading is not None:
                     reading.alive = reading.frozen = False
                     self._wake(reading)
+            case Past(id_, labels, at):  # what is older may have been read, and forgotten since
+                if "version" in labels and self._upkeep.remembers(at):
+                    self.know(id_, VersionKey(labels["version"]))
             case Synced():
                 self.synced.set()
                 for reading in self._readings.values():
                     if reading.alive is None:
                         reading.alive = False
                         self._wake(reading)
-                assert self._tasks is not None
-                self._tasks.create_task(self._missed())
-
-    async def _missed(self) -> None:
-        """Of instances that came and went while nobody watched the engine still has what they printed.
-
-        Those whose lines would be too old are left out: that they were read may be forgotten.
-        """
-        with suppress(StartFailed):  # the engine is away: when it is back it is watched anew
-            for each in await self._engine.ended():
-                if "version" in each.labels and self._upkeep.remembers(each.at):
-                    self.know(each.id, VersionKey(each.labels["version"]))
 
     def _reading(self, id_: InstanceId, labels: dict[str, str]) -> Reading | None:
         """None: it is not one of ours, or all of it is kept."""

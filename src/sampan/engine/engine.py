@@ -106,7 +106,15 @@ class Gone(msgspec.Struct, frozen=True, tag=True):
     labels: dict[str, str] = {}
 
 
-SandboxEvent = Seen | Synced | Gone
+class Past(msgspec.Struct, frozen=True, tag=True):
+    """The sandbox was gone before the watch began; its output can still be read."""
+
+    id: InstanceId
+    labels: dict[str, str]
+    at: int  # Unix nanoseconds of the last output
+
+
+SandboxEvent = Seen | Past | Synced | Gone
 
 
 class Stream(Enum):
@@ -122,14 +130,6 @@ class LogChunk(msgspec.Struct, frozen=True):
     end: int  # position after the last byte; ask again from here
     ended: bool  # nothing more will come
     marks: tuple[tuple[int, int], ...] = ()  # (position, Unix ns): what is before the position was there by then
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """A sandbox that is gone, and whose output can still be read."""
-
-    id: InstanceId
-    labels: dict[str, str]
-    at: int  # Unix nanoseconds of the last output
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -171,7 +171,7 @@ class Images(Protocol):
 
 
 class Engine(Protocol):
-    """Makes, keeps and ends sandboxes. The nine methods; their promises are at the top of this file."""
+    """Makes, keeps and ends sandboxes. The eight methods; their promises are at the top of this file."""
 
     @property
     def images(self) -> Images:
@@ -190,7 +190,7 @@ class Engine(Protocol):
         """Its stop signal, `grace` seconds, SIGKILL; then remove everything of it but its log."""
 
     def watch(self) -> AsyncIterator[SandboxEvent]:
-        """Every sandbox there is, `Synced`, then every change, in order, for ever."""
+        """Every sandbox there is, and those there were whose output is kept; `Synced`; then every change, for ever."""
 
     async def exec(self, sandbox: InstanceId, argv: tuple[str, ...], stdin: bytes, timeout: float) -> ExecResult:
         """Run a program inside a READY sandbox, with its environment and user. Output is cut at 1 MiB a stream.
@@ -204,9 +204,6 @@ class Engine(Protocol):
 
         Works for a while after the sandbox is gone. Raises: StartFailed (NO_SUCH_SANDBOX).
         """
-
-    async def ended(self) -> tuple[Ended, ...]:
-        """Sandboxes that are gone and whose output is still there: for who did not watch while they were."""
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         """Raises: StartFailed (NO_SUCH_SANDBOX)."""

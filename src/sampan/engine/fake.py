@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sampan.engine.engine import (
-    Ended,
     ExecResult,
     Gone,
     LogChunk,
+    Past,
     Sandbox,
     SandboxEvent,
     SandboxSpec,
@@ -93,6 +93,11 @@ class _Log:
     marks: dict[Stream, list[tuple[int, int]]] = field(default_factory=lambda: {s: [] for s in Stream})
     labels: dict[str, str] = field(default_factory=dict)
     ended: bool = False
+
+    @property
+    def last(self) -> int:
+        """When it was last added to, Unix nanoseconds."""
+        return max((at for marks in self.marks.values() for _, at in marks), default=0)
 
 
 class FakeEngine:
@@ -212,6 +217,9 @@ class FakeEngine:
         events: asyncio.Queue[SandboxEvent] = asyncio.Queue()
         for box in self._boxes.values():
             events.put_nowait(Seen(box.sandbox))
+        for id_, log in self._logs.items():
+            if log.ended:
+                events.put_nowait(Past(id_, log.labels, log.last))
         events.put_nowait(Synced())
         self._watchers.add(events)
         try:
@@ -237,12 +245,6 @@ class FakeEngine:
         within = sum(mark[0] < begin + len(piece) for mark in marks) + 1
         last = begin + len(piece)
         return LogChunk(piece, begin, last, log.ended and last == end, marks[:within])
-
-    async def ended(self) -> tuple[Ended, ...]:
-        def last(log: _Log) -> int:
-            return max((at for marks in log.marks.values() for _, at in marks), default=0)
-
-        return tuple(Ended(id_, log.labels, last(log)) for id_, log in self._logs.items() if log.ended)
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         return self._box(sandbox).stats

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from sampan.engine.engine import (
-    Ended,
     Engine,
     ExecResult,
     Gone,
@@ -95,10 +94,6 @@ class Logs(msgspec.Struct, frozen=True):
     limit: int
 
 
-class ListEnded(msgspec.Struct, frozen=True):
-    pass
-
-
 class GetStats(msgspec.Struct, frozen=True):
     sandbox: InstanceId
 
@@ -130,7 +125,6 @@ def _methods(engine: Engine) -> dict[str, tuple[type, rpc.Serve]]:
         "stop": plain(Stop, lambda ask: engine.stop(ask.sandbox, ask.grace)),
         "exec": plain(Exec, lambda ask: engine.exec(ask.sandbox, ask.argv, ask.stdin, ask.timeout)),
         "logs": plain(Logs, lambda ask: engine.logs(ask.sandbox, ask.stream, ask.position, ask.limit)),
-        "ended": plain(ListEnded, lambda ask: engine.ended()),
         "stats": plain(GetStats, lambda ask: engine.stats(ask.sandbox)),
     }
 
@@ -286,9 +280,6 @@ class RemoteEngine:
 
     async def logs(self, sandbox: InstanceId, stream: Stream, position: int, limit: int) -> LogChunk:
         return await self._connection.call("logs", Logs(sandbox, stream, position, limit), LogChunk)
-
-    async def ended(self) -> tuple[Ended, ...]:
-        return await self._connection.call("ended", ListEnded(), tuple[Ended, ...])
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         return await self._connection.call("stats", GetStats(sandbox), Stats)

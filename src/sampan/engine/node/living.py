@@ -55,10 +55,12 @@ class Living:
         self._publish(Seen(box.sandbox()))
 
     async def watch(self) -> AsyncIterator[SandboxEvent]:
-        """What there is, `Synced`, then what changes."""
+        """What there is and was, `Synced`, then what changes."""
         events: asyncio.Queue[SandboxEvent] = asyncio.Queue()
         for box in self:
             events.put_nowait(Seen(box.sandbox()))
+        for past in self._realm.logs.ended():
+            events.put_nowait(past)
         events.put_nowait(Synced())
         self._watchers.add(events)
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.engine.engine import Ended, LogChunk, Stream
+from sampan.engine.engine import LogChunk, Past, Stream
 from sampan.engine.node import kernel
 from sampan.model.names import InstanceId
 
@@ -171,13 +171,13 @@ class Logs:
             output.path.unlink(missing_ok=True)
         self._labels(sandbox).unlink(missing_ok=True)
 
-    def ended(self) -> Iterator[Ended]:
+    def ended(self) -> Iterator[Past]:
         """Those that are kept, the longest gone first; but for any that nobody labelled."""
         for sandbox, outputs in self._ended.items():
             with suppress(FileNotFoundError, msgspec.MsgspecError):
                 labels = msgspec.json.decode(self._labels(sandbox).read_bytes(), type=dict[str, str])
                 written = max(output.path.stat().st_mtime_ns for output in outputs.values())
-                yield Ended(InstanceId(sandbox), labels, written)
+                yield Past(InstanceId(sandbox), labels, written)
 
     def path(self, sandbox: str) -> str:
         """The file behind stdout."""

@@ -17,7 +17,6 @@ from typing import Protocol, Self
 
 from sampan import settings
 from sampan.engine.engine import (
-    Ended,
     ExecResult,
     Images,
     LogChunk,
@@ -192,9 +191,6 @@ class NodeEngine:
         if chunk is None:
             raise unknown(sandbox)
         return chunk
-
-    async def ended(self) -> tuple[Ended, ...]:
-        return tuple(self._realm.logs.ended())
 
     async def stats(self, sandbox: InstanceId) -> Stats:
         try:
