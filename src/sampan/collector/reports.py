@@ -27,7 +27,7 @@ from sampan.telemetry.logs import Log
 AGAIN = 1.0  # seconds until a transaction that failed is tried again
 LOOK = 2.0  # seconds between two looks for journals of killed gateways
 FAREWELL = 3.0  # seconds that the end may take to write down what gateways left
-GROUP = 50_000  # records in one transaction, about
+GROUP = 20_000  # records in one transaction, about: what else is to be done waits for some 100 ms
 STARTUPS = 2_000  # instances whose start is remembered for records to come
 
 log = Log("reports")

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sampan.meter import tables
 from sampan.meter.stretches import Stretch, union, without
 from sampan.meter.sums import Key, Sums
+from sampan.store.database import put
 
 AT_ONCE = 500  # rows asked for in one statement
 
@@ -83,7 +84,7 @@ async def unite(
     mine = {instance: union(stretches) for instance, stretches in given.items()}
     had = await near(connection, table, mine)
     removed: list[dict[str, Any]] = []
-    inserted: list[dict[str, Any]] = []
+    inserted: list[tuple[str, int, int]] = []
     for instance, stretches in mine.items():
         before = had.get(instance, [])
         after = union([*before, *stretches])
@@ -92,12 +93,11 @@ async def unite(
         made = [one for one in after if one not in stay]
         united[instance] = United(gone, made, without(stretches, before))
         removed += [{"of": instance, "until": end} for _, end in gone]
-        inserted += [{"instance": instance, "begin": begin, "end": end} for begin, end in made]
+        inserted += [(instance, end, begin) for begin, end in made]
     if removed:
         this = and_(table.c.instance == bindparam("of"), table.c.end == bindparam("until"))
         await connection.execute(delete(table).where(this), removed)
-    if inserted:
-        await connection.execute(insert(table), inserted)
+    await put(connection, table, inserted)
     return united
 
 
