@@ -143,10 +143,10 @@ class Collector:
         """Invocations that are in the database since now."""
         self._remember(versions)
         self.registry.observe(records, versions)
+        for instance, version in {record.instance: record.version for record in records}.items():
+            self._output.know(InstanceId(instance), version)
         spans: list[Span] = []
         for record in records:
-            if record.instance:
-                self._output.know(InstanceId(record.instance), record.version)
             facts = self._facts_of(record.version)
             if record.traced is not None and facts is not None and kept(record, self._always):
                 spans += platform_spans(record, facts, self._account, self._region)
