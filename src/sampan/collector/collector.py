@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starlette.routing import Route
@@ -35,8 +35,9 @@ from sampan.output.upkeep import Upkeep
 from sampan.settings import Telemetry
 from sampan.store.database import Database
 from sampan.telemetry.logs import Log
-from sampan.telemetry.spans import always_kept, kept, platform_spans
+from sampan.telemetry.spans import always_kept, kept
 from sampan.telemetry.tracing_config import sampling
+from sampan.traces.rows import Invoked
 from sampan.traces.store import TraceStore
 from sampan.wire import jaeger, otlp, otlp_logs
 from sampan.wire.otlp_logs import LogRecord
@@ -66,7 +67,8 @@ class Collector:
         self.registry = Registry()
         self.history = History(database, self.registry, given.metrics_keep)
         self.metering = Metering(database, given, self.history.keep)
-        self.traces = TraceStore(database, given.trace_keep, given.trace_mb)
+        self._behind: Callable[[], bool] = lambda: False  # records wait: traces let them
+        self.traces = TraceStore(database, given.trace_keep, given.trace_mb, busy=lambda: self._behind())
         self._logs: Exporter[LogRecord] | None = (
             exporter(given, LOGS, otlp_logs.encode_logs, lambda record: LINE + len(record.text))
             if given.otlp_logs
@@ -109,6 +111,7 @@ class Collector:
     async def run(self, reports: Path, journals: Path | None, sockets: IntakeSockets) -> None:
         """For ever. reports: the socket that gateways report to.  journals: the directory of theirs."""
         listener = Reports(self.metering.ledger, self, journals)
+        self._behind = lambda: listener.behind
         await listener.listen(reports)
         self._listens.set()
         try:
@@ -145,13 +148,17 @@ class Collector:
         self.registry.observe(records, versions)
         for instance, version in {record.instance: record.version for record in records}.items():
             self._output.know(InstanceId(instance), version)
-        spans: list[Span] = []
-        for record in records:
-            facts = self._facts_of(record.version)
-            if record.traced is not None and facts is not None and kept(record, self._always):
-                spans += platform_spans(record, facts, self._account, self._region)
-        if spans:
-            self._take(spans)
+        facts = {version: self._facts_of(version) for version in {record.version for record in records}}
+        told = [
+            Invoked(record, known.function, known.version, known.memory_mb, self._account, self._region)
+            for record in records
+            if kept(record, self._always) and (known := facts[record.version]) is not None
+        ]
+        if told:
+            self.traces.add_invocations(told)
+            for each in told:
+                if self._router.wants(each.function):
+                    self._router.offer(each.spans())
 
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
         if gauges is None:

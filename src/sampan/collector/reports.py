@@ -28,6 +28,7 @@ AGAIN = 1.0  # seconds until a transaction that failed is tried again
 LOOK = 2.0  # seconds between two looks for journals of killed gateways
 FAREWELL = 3.0  # seconds that the end may take to write down what gateways left
 GROUP = 20_000  # records in one transaction, about: what else is to be done waits for some 100 ms
+BEHIND = 10_000  # records written at once, or waiting: a gateway's of a quarter of a second when it is busiest
 STARTUPS = 2_000  # instances whose start is remembered for records to come
 
 log = Log("reports")
@@ -58,9 +59,6 @@ class _Waiting(NamedTuple):
     batch: Batch
     kept: Callable[[int], None]  # told up to which number it is in the database
 
-    def confirm(self) -> None:
-        self.kept(self.batch.seq + len(self.batch.records) - 1)
-
 
 class Reports:
     """All who report."""
@@ -71,9 +69,15 @@ class Reports:
         self._hellos: dict[Connection, Hello] = {}
         self._connections: set[Connection] = set()
         self._waiting: list[_Waiting] = []
+        self._held = 0  # records that wait, or are being written
         self._some, self._explained = asyncio.Event(), asyncio.Event()
         self._startups: OrderedDict[InstanceId, tuple[Stage, ...]] = OrderedDict()
         self._listener: asyncio.AbstractServer | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether records come faster than they are written down: what is less important should let them."""
+        return self._held > BEHIND
 
     async def listen(self, path: Path) -> None:
         """Take reports in on a Unix socket."""
@@ -145,6 +149,7 @@ class Reports:
 
     def _put(self, batch: Batch, kept: Callable[[int], None]) -> None:
         self._waiting.append(_Waiting(batch, kept))
+        self._held += len(batch.records)
         self._some.set()
 
     async def _keep(self) -> None:
@@ -168,12 +173,16 @@ class Reports:
                 return
             batch = group[0].batch
             log.failure("invocations left out; they count as missing", error, life=batch.life, seq=batch.seq)
-            group[0].confirm()
+            self._confirm(group[0])
         else:
             for each, new in zip(group, fresh, strict=True):
-                each.confirm()
+                self._confirm(each)
                 if new:
                     self._hears.recorded(new, dict(each.batch.versions))
+
+    def _confirm(self, one: _Waiting) -> None:
+        self._held -= len(one.batch.records)
+        one.kept(one.batch.seq + len(one.batch.records) - 1)
 
     def _next_group(self) -> list[_Waiting]:
         count = size = 0

@@ -62,6 +62,10 @@ class Router:
             if before.get(function) != why:
                 log.warning("tracingConfig is not followed", function=function, why=why)
 
+    def wants(self, function: str) -> bool:
+        """Whether a function's spans go anywhere."""
+        return self._platform is not None or function in self._of
+
     def offer(self, spans: Sequence[Span]) -> None:
         """Hand them on; what there is no room for is dropped and counted. Never waits."""
         if self._platform is not None:
