@@ -23,7 +23,8 @@ from sampan.telemetry.logs import Log
 
 RETRY = 0.1  # seconds between attempts to reach the collector
 BATCH = 0.05  # seconds over which records are gathered
-STAGES = 1.0  # seconds that a cold start's record waits for its stages, which control tells beside it
+STAGES = 1.0  # seconds that a cold start's record waits at most for its stages, which control tells beside it
+OPENED = 1_000  # instances remembered whose stages were told
 BATCH_BYTES = 1 << 20  # of records in one message
 UNDERWAY = 20_000  # records sent and not confirmed: what the collector may have to hold of one gateway
 GAUGING = 1.0  # seconds between two tellings of what goes on now
@@ -57,7 +58,8 @@ class Reports:
         self._told: set[VersionKey] = set()  # facts that this connection has heard
         self._versions: dict[VersionKey, ServedVersion] = {}  # of records not confirmed
         self._batch: asyncio.TimerHandle | None = None
-        self._patient = False  # the batch waits for stages
+        self._awaited: set[str] = set()  # instances whose stages the batch waits for
+        self._opened: set[str] = set()  # instances whose stages were told, or that there are none
         self._confirmed = asyncio.Event()
         self._complained = (0, 0.0)  # lost records told of, and when
         self.gauges: Callable[[], Gauges] | None = None
@@ -78,9 +80,10 @@ class Reports:
             return
         self._journal.add(record)
         self._versions[version.key] = version
-        if record.cold and not record.startup and not self._patient:
-            self._patient = True
-            self._send_in(STAGES)
+        if record.cold and not record.startup and record.instance and record.instance not in self._opened:
+            if not self._awaited:
+                self._send_in(STAGES)
+            self._awaited.add(record.instance)
         elif self._batch is None:
             self._send_in(BATCH)
 
@@ -88,6 +91,13 @@ class Reports:
         """How an instance started whose first records may not tell."""
         if self._link.open:
             self._link.send(Started(instance, startup))
+        if len(self._opened) >= OPENED:
+            self._opened.clear()
+        self._opened.add(instance)
+        if instance in self._awaited:
+            self._awaited.remove(instance)
+            if not self._awaited:
+                self._send_in(BATCH)
 
     async def run(self) -> None:
         """Keep the link up, for ever."""
@@ -137,7 +147,7 @@ class Reports:
         if self._batch is not None:
             self._batch.cancel()
             self._batch = None
-        self._patient = False
+        self._awaited.clear()
         journal = self._journal
         while self._link.open and self._sent < journal.number and self._sent - journal.kept < UNDERWAY:
             first, bodies = journal.take(self._sent, BATCH_BYTES)
