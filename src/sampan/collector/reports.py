@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, assert_never
 
@@ -175,10 +176,11 @@ class Reports:
             log.failure("invocations left out; they count as missing", error, life=batch.life, seq=batch.seq)
             self._confirm(group[0])
         else:
-            for each, new in zip(group, fresh, strict=True):
+            for each in group:
                 self._confirm(each)
-                if new:
-                    self._hears.recorded(new, dict(each.batch.versions))
+            if new := tuple(chain.from_iterable(fresh)):
+                versions = {key: facts for each in group for key, facts in each.batch.versions.items()}
+                self._hears.recorded(new, versions)
 
     def _confirm(self, one: _Waiting) -> None:
         self._held -= len(one.batch.records)

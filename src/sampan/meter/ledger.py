@@ -5,6 +5,7 @@ confirmed. So there is no moment at which a record is in without being summed, a
 """
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -179,10 +180,13 @@ async def _time(
     kept_ready = await near(connection, tables.provisioned, new)
     for instance, each in united.items():
         version = given[instance][0]
+        active: Counter[int] = Counter()
         for sign, stretches in ((1, each.inserted), (-1, each.removed)):
             for stretch in stretches:
                 for minute, amount in milliseconds(stretch):
-                    sums.add(version, minute, active_ms=sign * amount)
+                    active[minute] += sign * amount
+        for minute, amount in active.items():
+            sums.add(version, minute, active_ms=amount)
         for stretch in common(each.new, kept_ready.get(instance, [])):
             for minute, amount in nanoseconds(stretch):
                 sums.add(version, minute, covered_ns=amount)

@@ -1,6 +1,5 @@
 """What one kind of invocation counts in: bound once, then a record costs no look-up by labels."""
 
-import collections
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -8,7 +7,7 @@ from sampan.metrics import catalogue as names
 from sampan.metrics.catalogue import Catalogue, error_kind, throttle_kind
 from sampan.metrics.families import TIME, Counter, Exemplar, Family, Histogram
 from sampan.metrics.recent import Recent
-from sampan.metrics.sketch import add, sketch
+from sampan.metrics.sketch import tally
 from sampan.model.invocation import InvocationRecord, Outcome
 
 SHAPES = 1_000  # methods and statuses bound; methods are the callers' words
@@ -64,10 +63,7 @@ class Cell:
         if inside := [record for record in records if record.leased]:
             times = [max(0, record.ended - record.leased) for record in inside]
             _observe([self._invoke_duration, self._fc_duration], times, inside)
-            for size, count in collections.Counter(
-                [record.bytes_in + record.bytes_out for record in inside]
-            ).items():
-                self._net_io.observe(size, count)
+            self._count_sizes([record.bytes_in + record.bytes_out for record in inside])
         failed = [record for record in records if record.outcome is not Outcome.OK]
         fine = records if not failed else [record for record in records if record.outcome is Outcome.OK]
         self._invocations.value += len(fine)
@@ -77,6 +73,12 @@ class Cell:
         for record in [record for record in records if record.cold]:
             self._cold(record, _last((record,)))
         self._count_recent(records, stays)
+
+    def _count_sizes(self, sizes: Sequence[int]) -> None:
+        histogram = self._net_io
+        histogram.sum += sum(sizes)
+        for size in sizes:
+            histogram.counts[bisect_left(histogram.bounds, size)] += 1
 
     def _count_recent(self, records: Sequence[InvocationRecord], stays: Sequence[int]) -> None:
         ends = [record.ended // 1_000_000_000 for record in records]
@@ -89,7 +91,7 @@ class Cell:
             outcomes = [records[n].outcome for n in these]
             second.errors += len([1 for each in outcomes if each is not Outcome.OK and each not in HARMLESS])
             second.cold += sum([records[n].cold for n in these])
-            add(second.latencies, sketch([stays[n] for n in these]))
+            tally(second.latencies, [stays[n] for n in these])
 
     def _served(self, shape: tuple[str, int]) -> Histogram:
         method, status = shape
@@ -134,13 +136,13 @@ def _observe(
 ) -> None:
     """Count a time of each record; of traced ones in each bucket, the last is its example."""
     places = [bisect_left(_TIME, each) for each in nanoseconds]
-    counts, whole = collections.Counter(places), sum(nanoseconds) / 1e9
+    whole = sum(nanoseconds) / 1e9
     last = {place: at for at, place in enumerate(places) if _sampled(records[at])}
     marked = {place: _exemplar(records[at], nanoseconds[at]) for place, at in last.items()}
     for histogram in histograms:
         histogram.sum += whole
-        for place, count in counts.items():
-            histogram.counts[place] += count
+        for place in places:
+            histogram.counts[place] += 1
         for place, exemplar in marked.items():
             histogram.exemplars[place] = exemplar
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sampan.metrics.catalogue import error_kind, throttle_kind
-from sampan.metrics.sketch import Sketch, add, sketch
+from sampan.metrics.sketch import Sketch, add, tally
 from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
 from sampan.model.names import VersionKey, split_version_key
 
@@ -40,10 +40,10 @@ class Minute(msgspec.Struct, array_like=True):
             self._fail(THROTTLED if throttle_kind(record) else error_kind(record))
         self.bytes_in += sum([record.bytes_in for record in records])
         self.bytes_out += sum([record.bytes_out for record in records])
-        add(self.latencies, sketch([record.ended - record.received for record in records]))
+        tally(self.latencies, [record.ended - record.received for record in records])
         inside = [max(0, record.ended - record.leased) for record in records if record.leased]
         self.seconds += sum(inside) / 1e9
-        add(self.durations, sketch(inside))
+        tally(self.durations, inside)
 
     def _fail(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1

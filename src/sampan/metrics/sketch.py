@@ -5,7 +5,6 @@ Bucket i holds durations from LEAST·GAMMA^i to LEAST·GAMMA^(i+1). Source: DDSk
 
 import math
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
@@ -26,9 +25,11 @@ def bucket(nanoseconds: int) -> int:
     return bisect_right(_BEGINS, nanoseconds)
 
 
-def sketch(durations: Iterable[int]) -> Sketch:
-    """Of durations in nanoseconds."""
-    return Counter([bisect_right(_BEGINS, each) for each in durations])
+def tally(into: Sketch, durations: Iterable[int]) -> None:
+    """Count durations, in nanoseconds."""
+    for each in durations:
+        at = bisect_right(_BEGINS, each)
+        into[at] = into.get(at, 0) + 1
 
 
 def middle(at: int) -> float:
