@@ -35,7 +35,7 @@ from sampan.output.upkeep import Upkeep
 from sampan.settings import Telemetry
 from sampan.store.database import Database
 from sampan.telemetry.logs import Log
-from sampan.telemetry.spans import always_kept, kept
+from sampan.telemetry.spans import always_kept, count, kept
 from sampan.telemetry.tracing_config import sampling
 from sampan.traces.rows import Invoked
 from sampan.traces.store import TraceStore
@@ -44,6 +44,7 @@ from sampan.wire.otlp_logs import LogRecord
 
 ROLL = 60.0  # seconds between two looks for series of functions that are no more
 PAST = 10_000  # versions that are known besides those there are: their last records come late
+OFFERED = 100  # invocations whose spans are made at once for other back-ends
 LINE = 200  # bytes that a log record takes besides its text, about
 
 log = Log("collector")
@@ -156,9 +157,14 @@ class Collector:
         ]
         if told:
             self.traces.add_invocations(told)
-            for each in told:
-                if self._router.wants(each.function):
-                    self._router.offer(each.spans())
+            for at in range(0, len(told), OFFERED):
+                some = [
+                    each
+                    for each in told[at : at + OFFERED]
+                    if self._router.wants(each.function, count(each.record))
+                ]
+                if some:
+                    self._router.offer([span for each in some for span in each.spans()])
 
     def gauged(self, gateway: str, gauges: Gauges | None) -> None:
         if gauges is None:
