@@ -214,7 +214,10 @@ class Reports:
     async def _take_over(self, left: Left) -> None:
         confirmed = asyncio.Event()
         try:
-            self._put(Batch(left.life, left.first, left.records), lambda upto: confirmed.set())
+            last = left.first + len(left.records) - 1
+            for at in range(0, len(left.records), GROUP):
+                batch = Batch(left.life, left.first + at, left.records[at : at + GROUP])
+                self._put(batch, lambda upto: confirmed.set() if upto == last else None)
             await confirmed.wait()
         finally:
             left.close(confirmed.is_set())

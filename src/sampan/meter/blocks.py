@@ -21,8 +21,6 @@ MOST = 5_000  # records in a block: opened in some 5 ms
 LEVEL = 1  # of zstd: most of a record are ids, which no level makes smaller
 
 _BITS = {outcome: 1 << at for at, outcome in enumerate(Outcome)}  # stored: a new outcome comes last
-_compressor = zstandard.ZstdCompressor(level=LEVEL)
-_decompressor = zstandard.ZstdDecompressor()
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[InvocationRecord]).decode
 
@@ -53,20 +51,20 @@ def packed(groups: Mapping[VersionKey, Sequence[InvocationRecord]]) -> Iterator[
     functions: dict[str, list[InvocationRecord]] = defaultdict(list)
     for version, records in groups.items():
         functions[split_version_key(version)[0]] += records
+    by = zstandard.ZstdCompressor(level=LEVEL)
     for function, records in functions.items():
         for at in range(0, len(records), MOST):
-            yield pack(function, records[at : at + MOST])
+            yield pack(function, records[at : at + MOST], by)
 
 
-def pack(function: str, records: Sequence[InvocationRecord]) -> Block:
-    """At least one record, of this function."""
+def pack(function: str, records: Sequence[InvocationRecord], by: zstandard.ZstdCompressor | None = None) -> Block:
+    """At least one record, of this function. by: where there are more to pack; for one thread at a time."""
     ends = [record.ended for record in records]
     odd = {record.outcome for record in records if record.outcome is not Outcome.OK}
     fine = any(record.outcome is Outcome.OK for record in records)
     instances = {record.instance for record in records}
-    crc, marks = zlib.crc32, array("I", bytes(4 * len(records)))
-    for at, record in enumerate(records):
-        marks[at] = crc(record.request.encode())
+    marks = array("I", [zlib.crc32(record.request.encode()) for record in records])
+    by = by or zstandard.ZstdCompressor(level=LEVEL)
     return Block(
         function,
         min(ends),
@@ -75,7 +73,7 @@ def pack(function: str, records: Sequence[InvocationRecord]) -> Block:
         mask(odd) | (_BITS[Outcome.OK] if fine else 0),
         "\n".join(["", *instances, ""]),
         marks.tobytes(),
-        FORMAT + _compressor.compress(_encode(records)),
+        FORMAT + by.compress(_encode(records)),
     )
 
 
@@ -83,7 +81,7 @@ def unpack(data: bytes) -> list[InvocationRecord]:
     """The records of a block's `data`. Raises: ValueError where the format is not known here."""
     if data[:1] != FORMAT:
         raise ValueError(f"block of records in format {data[:1].hex()}, known is {FORMAT.hex()}")
-    return _decode(_decompressor.decompress(data[1:]))
+    return _decode(zstandard.ZstdDecompressor().decompress(data[1:]))
 
 
 def mask(outcomes: Iterable[Outcome]) -> int:
