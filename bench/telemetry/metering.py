@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 FUNCTIONS = 10
 RECORDS = 200_000
-TRACED = 20_000
+TRACED = 200_000
 AT_ONCE = 500  # records made between two looks at the link
 LOOK = 0.001  # seconds between two looks at what is confirmed
 PACE = 2_000  # records a second, where the lag is measured

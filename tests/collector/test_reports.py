@@ -147,6 +147,29 @@ async def test_what_is_confirmed_is_in_the_database(stage: Stage) -> None:
     one.close()
 
 
+async def test_it_is_known_that_records_come_faster_than_they_are_written(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEHIND", 2)
+    begun, go, add = asyncio.Event(), asyncio.Event(), stage.ledger.add
+
+    async def slow(batches: Iterable[Batch]) -> list[tuple[InvocationRecord, ...]]:
+        begun.set()
+        await go.wait()
+        return await add(batches)
+
+    monkeypatch.setattr(stage.ledger, "add", slow)
+    assert not stage.reports.behind
+    one = await stage.connect(Hello("g1", "life"), batch(1, 3))
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+    assert stage.reports.behind
+    go.set()
+    assert await stage.answer() == 3
+    assert not stage.reports.behind
+    one.close()
+
+
 async def test_what_is_reported_twice_counts_once_and_is_confirmed_twice(stage: Stage) -> None:
     one = await stage.connect(Hello("g1", "life"), batch(1, 3))
     await stage.answer()

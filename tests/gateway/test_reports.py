@@ -150,6 +150,18 @@ async def test_a_collector_that_was_away_is_told_how_instances_started_before_it
     assert isinstance(told[-1], Records)
 
 
+async def test_a_cold_starts_record_waits_no_longer_than_for_its_stages(
+    gateway: Reports, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "STAGES", 1e6)
+    gateway.record(record(1, cold=True), SERVED)
+    gateway.started(InstanceId("c-1"), ())
+    assert await collector.hears(1) == [1]
+    gateway.record(record(2, cold=True), SERVED)  # of an instance that has told all there is
+    gateway.record(record(3, cold=True, instance=""), SERVED)  # of none that could tell
+    assert await collector.hears(3) == [1, 2, 3]
+
+
 async def test_what_is_not_confirmed_is_told_once_more_under_the_same_numbers(
     gateway: Reports, collector: Collector
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from sampan.meter import tables
+from sampan.meter.blocks import unpack
 from sampan.meter.stretches import MINUTE
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
@@ -155,3 +156,12 @@ async def written(store: Database) -> Sums:
         if amounts:
             found[row["version"], row["minute"]] = amounts
     return found
+
+
+async def kept(store: Database) -> list[InvocationRecord]:
+    """All single records."""
+    async with store.read() as connection:
+        rows = (await connection.execute(select(tables.blocks))).all()
+    found = [unpack(row.data) for row in rows]
+    assert [len(some) for some in found] == [row.records for row in rows]
+    return [each for some in found for each in some]

@@ -21,7 +21,7 @@ from sampan.meter.statements import Statements
 from sampan.meter.stretches import MINUTE
 from sampan.model.invocation import Outcome
 from sampan.store.database import Database
-from tests.meter.making import MS, START, WEB, database_url, recomputed, record, written
+from tests.meter.making import MS, START, WEB, database_url, kept, recomputed, record, written
 
 KILLS = 10
 PATIENCE = 60.0  # seconds until a wait counts as hung
@@ -128,9 +128,8 @@ async def test_after_ten_kills_the_bill_is_the_sum_of_the_records(
     assert gateway.lost == 0
     assert await written(store) == recomputed(made)
     async with store.read() as connection:
-        requests = [row.request for row in await connection.execute(select(tables.invocations.c.request))]
         missing = (await connection.execute(select(func.sum(tables.lives.c.missing)))).scalar()
-    assert sorted(requests) == sorted(each.request for each in made)
+    assert sorted(each.request for each in await kept(store)) == sorted(each.request for each in made)
     assert missing == 0
     statements = Statements(store, FUNCTION_COMPUTE)
     (used,) = await statements.used(START // MINUTE, START // MINUTE + 100_000)

@@ -349,5 +349,5 @@ def test_however_records_are_cut_into_batches_the_minutes_are_the_same(
 
 def test_no_two_minutes_share_what_they_count_in() -> None:
     one, other = Minute(), Minute()
-    one.count(record(outcome=Outcome.FUNCTION_ERROR))
+    one.count([record(outcome=Outcome.FUNCTION_ERROR)])
     assert (other.errors, other.durations, other.instances) == ({}, {}, {})

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from sampan.model.invocation import InvocationRecord, Outcome, Traced
 from sampan.model.trace import Kind, Span, Status
-from sampan.telemetry.spans import COLD, ERRORS, always_kept, coverage, error_type, kept, platform_spans
+from sampan.telemetry.spans import COLD, ERRORS, always_kept, count, coverage, error_type, kept, platform_spans
 from tests.telemetry.records import BEGAN, FACTS, REQUEST, TRACED, at, cold_record, record, stage
 from tests.telemetry.test_layout import records
 
@@ -101,7 +101,7 @@ def test_coverage_sees_a_hole() -> None:
 def test_all_of_the_time_is_covered_whatever_happened(made: InvocationRecord) -> None:
     spans = spans_of(made)
     assert coverage(spans) == 1.0
-    assert len({span.span for span in spans}) == len(spans)
+    assert len({span.span for span in spans}) == len(spans) == count(made)
     assert all(span.start <= span.end for span in spans)
     assert all(int(span.span, 16) for span in spans)
 

@@ -38,14 +38,16 @@ from sampan.output.upkeep import Upkeep
 from sampan.settings import Telemetry
 from sampan.store.database import Database
 from sampan.telemetry.logs import Log
-from sampan.telemetry.spans import always_kept, kept, platform_spans
+from sampan.telemetry.spans import always_kept, count, kept
 from sampan.telemetry.tracing_config import sampling
+from sampan.traces.rows import Invoked
 from sampan.traces.store import TraceStore
 from sampan.wire import jaeger, otlp, otlp_logs
 from sampan.wire.otlp_logs import LogRecord
 
 ROLL = 60.0  # seconds between two looks for series of functions that are no more
 PAST = 10_000  # versions that are known besides those there are: their last records come late
+OFFERED = 100  # invocations whose spans are made at once for other back-ends
 LINE = 200  # bytes that a log record takes besides its text, about
 
 log = Log("collector")
@@ -69,7 +71,8 @@ class Collector:
         self.registry = Registry()
         self.history = History(database, self.registry, given.metrics_keep)
         self.metering = Metering(database, given, self.history.keep)
-        self.traces = TraceStore(database, given.trace_keep, given.trace_mb)
+        self._behind: Callable[[], bool] = lambda: False  # records wait: traces let them
+        self.traces = TraceStore(database, given.trace_keep, given.trace_mb, busy=lambda: self._behind())
         self._logs: Exporter[LogRecord] | None = (
             exporter(given, LOGS, otlp_logs.encode_logs, lambda record: LINE + len(record.text))
             if given.otlp_logs
@@ -85,7 +88,7 @@ class Collector:
         self._output = OutputCollector(engine, self.output_store, upkeep, self._facts_of, given.log_rate)
         self._instances = Instances(engine, self.registry, self.metering.watched, self.metering.measured)
         self._intake = Intake(self._instances.who, self._take, self._take_logs, self._ratio, given)
-        self._late = LateStages(lambda record: self._take(self._spans(record)))
+        self._late = LateStages(lambda record: self._tell((record,)))
         self._listens = asyncio.Event()
         self._count()
 
@@ -113,6 +116,7 @@ class Collector:
     async def run(self, reports: Path, journals: Path | None, sockets: IntakeSockets) -> None:
         """For ever. reports: the socket that gateways report to.  journals: the directory of theirs."""
         listener = Reports(self.metering.ledger, self, journals)
+        self._behind = lambda: listener.behind
         await listener.listen(reports)
         self._listens.set()
         try:
@@ -149,14 +153,9 @@ class Collector:
         """Invocations that are in the database since now."""
         self._remember(versions)
         self.registry.observe(records, versions)
-        spans: list[Span] = []
-        for record in records:
-            if record.instance:
-                self._output.know(InstanceId(record.instance), record.version)
-            if kept(record, self._always) and not self._late.wait(record):
-                spans += self._spans(record)
-        if spans:
-            self._take(spans)
+        for instance, version in {record.instance: record.version for record in records}.items():
+            self._output.know(InstanceId(instance), version)
+        self._tell([record for record in records if kept(record, self._always) and not self._late.wait(record)])
 
     def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
         self._late.started(instance, startup)
@@ -181,9 +180,21 @@ class Collector:
     def ran(self, run: Ran, kept: Callable[[], None]) -> None:
         self.metering.ran(run, kept)
 
-    def _spans(self, record: InvocationRecord) -> list[Span]:
-        facts = self._facts_of(record.version)
-        return [] if facts is None else platform_spans(record, facts, self._account, self._region)
+    def _tell(self, records: Sequence[InvocationRecord]) -> None:
+        """Traces of invocations: to the store as they are, and their spans to back-ends that want any."""
+        facts = {version: self._facts_of(version) for version in {record.version for record in records}}
+        told = [
+            Invoked(record, known.function, known.version, known.memory_mb, self._account, self._region)
+            for record in records
+            if (known := facts[record.version]) is not None
+        ]
+        self.traces.add_invocations(told)
+        for at in range(0, len(told), OFFERED):
+            some = [
+                each for each in told[at : at + OFFERED] if self._router.wants(each.function, count(each.record))
+            ]
+            if some:
+                self._router.offer([span for each in some for span in each.spans()])
 
     def _facts_of(self, version: VersionKey) -> VersionFacts | None:
         return self._facts.get(version) or self._past.get(version)

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sampan.meter.report import ERRORS, Bill, By, Line
-from sampan.meter.statements import Invocation, Statements, Wanted
+from sampan.meter.singles import Wanted
+from sampan.meter.statements import Invocation, Statements
 from sampan.model.errors import InvalidArgument
 from sampan.model.invocation import Outcome
 

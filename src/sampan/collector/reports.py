@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, assert_never
 
@@ -27,7 +28,8 @@ from sampan.telemetry.logs import Log
 AGAIN = 1.0  # seconds until a transaction that failed is tried again
 LOOK = 2.0  # seconds between two looks for journals of killed gateways
 FAREWELL = 3.0  # seconds that the end may take to write down what gateways left
-GROUP = 50_000  # records in one transaction, about
+GROUP = 20_000  # records in one transaction, about: what else is to be done waits for some 100 ms
+BEHIND = 10_000  # records written at once, or waiting: a gateway's of a quarter of a second when it is busiest
 STARTUPS = 2_000  # instances whose start is remembered for records to come
 
 log = Log("reports")
@@ -64,9 +66,6 @@ class _Waiting(NamedTuple):
     batch: Batch
     kept: Callable[[int], None]  # told up to which number it is in the database
 
-    def confirm(self) -> None:
-        self.kept(self.batch.seq + len(self.batch.records) - 1)
-
 
 class Reports:
     """All who report."""
@@ -77,9 +76,15 @@ class Reports:
         self._hellos: dict[Connection, Hello] = {}
         self._connections: set[Connection] = set()
         self._waiting: list[_Waiting] = []
+        self._held = 0  # records that wait, or are being written
         self._some, self._explained = asyncio.Event(), asyncio.Event()
         self._startups: OrderedDict[InstanceId, tuple[Stage, ...]] = OrderedDict()
         self._listener: asyncio.AbstractServer | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether records come faster than they are written down: what is less important should let them."""
+        return self._held > BEHIND
 
     async def listen(self, path: Path) -> None:
         """Take reports in on a Unix socket."""
@@ -154,6 +159,7 @@ class Reports:
 
     def _put(self, batch: Batch, kept: Callable[[int], None]) -> None:
         self._waiting.append(_Waiting(batch, kept))
+        self._held += len(batch.records)
         self._some.set()
 
     async def _keep(self) -> None:
@@ -177,13 +183,18 @@ class Reports:
                 return
             batch = group[0].batch
             log.failure("invocations left out; they count as missing", error, life=batch.life, seq=batch.seq)
-            group[0].confirm()
+            self._confirm(group[0])
         else:
-            for each, new in zip(group, fresh, strict=True):
-                each.confirm()
-                if new:
-                    new = tuple([self._completed(record) if record.cold else record for record in new])
-                    self._hears.recorded(new, dict(each.batch.versions))
+            for each in group:
+                self._confirm(each)
+            told = chain.from_iterable(fresh)
+            if new := tuple([self._completed(record) if record.cold else record for record in told]):
+                versions = {key: facts for each in group for key, facts in each.batch.versions.items()}
+                self._hears.recorded(new, versions)
+
+    def _confirm(self, one: _Waiting) -> None:
+        self._held -= len(one.batch.records)
+        one.kept(one.batch.seq + len(one.batch.records) - 1)
 
     def _next_group(self) -> list[_Waiting]:
         count = size = 0
@@ -213,7 +224,10 @@ class Reports:
     async def _take_over(self, left: Left) -> None:
         confirmed = asyncio.Event()
         try:
-            self._put(Batch(left.life, left.first, left.records), lambda upto: confirmed.set())
+            last = left.first + len(left.records) - 1
+            for at in range(0, len(left.records), GROUP):
+                batch = Batch(left.life, left.first + at, left.records[at : at + GROUP])
+                self._put(batch, lambda upto: confirmed.set() if upto == last else None)
             await confirmed.wait()
         finally:
             left.close(confirmed.is_set())

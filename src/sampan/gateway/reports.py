@@ -24,8 +24,8 @@ from sampan.telemetry.logs import Log
 
 RETRY = 0.1  # seconds between attempts to reach the collector
 BATCH = 0.05  # seconds over which records are gathered
-STAGES = 1.0  # seconds that a cold start's record waits for its stages, which control tells beside it
-STARTS = 200  # of instances, remembered for a collector that was away when they were told
+STAGES = 1.0  # seconds that a cold start's record waits at most for its stages, which control tells beside it
+STARTS = 500  # of instances, remembered for their records, and for a collector that was away when they were told
 BATCH_BYTES = 1 << 20  # of records in one message
 UNDERWAY = 20_000  # records sent and not confirmed: what the collector may have to hold of one gateway
 GAUGING = 1.0  # seconds between two tellings of what goes on now
@@ -50,9 +50,9 @@ class Reports:
         self._sent = 0  # number of the last record sent on this connection
         self._told: set[VersionKey] = set()  # facts that this connection has heard
         self._versions: dict[VersionKey, ServedVersion] = {}  # of records not confirmed
-        self._starts: OrderedDict[InstanceId, tuple[Stage, ...]] = OrderedDict()
+        self._starts: OrderedDict[str, tuple[Stage, ...]] = OrderedDict()  # of instances, as told
         self._batch: asyncio.TimerHandle | None = None
-        self._patient = False  # the batch waits for stages
+        self._awaited: set[str] = set()  # instances whose stages the batch waits for
         self._confirmed = asyncio.Event()
         self._complained = (0, 0.0)  # lost records told of, and when
         self.gauges: Callable[[], Gauges] | None = None
@@ -73,9 +73,10 @@ class Reports:
             return
         self._journal.add(record)
         self._versions[version.key] = version
-        if record.cold and not record.startup and not self._patient:
-            self._patient = True
-            self._send_in(STAGES)
+        if record.cold and not record.startup and record.instance and record.instance not in self._starts:
+            if not self._awaited:
+                self._send_in(STAGES)
+            self._awaited.add(record.instance)
         elif self._batch is None:
             self._send_in(BATCH)
 
@@ -86,6 +87,10 @@ class Reports:
             self._starts.popitem(last=False)
         if self._link.open:
             self._link.send(Started(instance, startup))
+        if instance in self._awaited:
+            self._awaited.remove(instance)
+            if not self._awaited:
+                self._send_in(BATCH)
 
     async def run(self) -> None:
         """Keep the link up, for ever."""
@@ -120,7 +125,7 @@ class Reports:
         self._sent = self._journal.kept
         self._told.clear()
         for instance, startup in self._starts.items():
-            self._link.send(Started(instance, startup))
+            self._link.send(Started(InstanceId(instance), startup))
         self._send()
 
     def _kept(self, seq: int) -> None:
@@ -137,7 +142,7 @@ class Reports:
         if self._batch is not None:
             self._batch.cancel()
             self._batch = None
-        self._patient = False
+        self._awaited.clear()
         journal = self._journal
         while self._link.open and self._sent < journal.number and self._sent - journal.kept < UNDERWAY:
             first, bodies = journal.take(self._sent, BATCH_BYTES)

@@ -5,20 +5,23 @@ confirmed. So there is no moment at which a record is in without being summed, a
 """
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 from sqlalchemy import BigInteger, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sampan.meter import tables
+from sampan.meter.blocks import by_version, packed
 from sampan.meter.lifetimes import Changes, Life
 from sampan.meter.rows import add_sums, near, pieces, unite
 from sampan.meter.stretches import common, milliseconds, nanoseconds
 from sampan.meter.sums import Sums, times
 from sampan.model.invocation import InvocationRecord, VersionFacts
-from sampan.model.names import VersionKey, split_version_key
+from sampan.model.names import VersionKey
 from sampan.store.database import Database
 
 KNOWN = 10_000  # versions remembered to be in the database
@@ -57,11 +60,12 @@ class Ledger:
             records = [record for some in fresh for record in some]
             learned = await self._learn(connection, [batch.versions for batch in batches])
             if records:
-                await connection.execute(insert(tables.invocations), [_row(record) for record in records])
+                groups = by_version(records)
+                await connection.execute(insert(tables.blocks), [asdict(block) for block in packed(groups)])
                 sums = Sums()
-                for record in records:
-                    sums.count(record)
-                await _time(connection, records, sums)
+                for version, some in groups.items():
+                    sums.count(version, some)
+                await _time(connection, groups, sums)
                 await add_sums(connection, sums)
                 if self._beside is not None:
                     versions = {key: facts for batch in batches for key, facts in batch.versions.items()}
@@ -166,18 +170,23 @@ async def _confirm(connection: AsyncConnection, progress: Progress, before: Mapp
         )
 
 
-async def _time(connection: AsyncConnection, records: Sequence[InvocationRecord], sums: Sums) -> None:
+async def _time(
+    connection: AsyncConnection, groups: Mapping[VersionKey, Sequence[InvocationRecord]], sums: Sums
+) -> None:
     """The records' time in their instances, united with what is known of those."""
-    given = times(records)
+    given = times(groups)
     united = await unite(connection, tables.stretches, {instance: each for instance, (_, each) in given.items()})
     new = {instance: each.new for instance, each in united.items() if each.new}
     kept_ready = await near(connection, tables.provisioned, new)
     for instance, each in united.items():
         version = given[instance][0]
+        active: Counter[int] = Counter()
         for sign, stretches in ((1, each.inserted), (-1, each.removed)):
             for stretch in stretches:
                 for minute, amount in milliseconds(stretch):
-                    sums.add(version, minute, active_ms=sign * amount)
+                    active[minute] += sign * amount
+        for minute, amount in active.items():
+            sums.add(version, minute, active_ms=amount)
         for stretch in common(each.new, kept_ready.get(instance, [])):
             for minute, amount in nanoseconds(stretch):
                 sums.add(version, minute, covered_ns=amount)
@@ -201,28 +210,4 @@ def _facts(key: VersionKey, facts: VersionFacts) -> dict[str, Any]:
         "disk_mb": facts.disk_mb,
         "concurrency": facts.concurrency,
         "timeout_ms": round(facts.timeout * 1000),
-    }
-
-
-def _row(record: InvocationRecord) -> dict[str, Any]:
-    return {
-        "request": record.request,
-        "function": split_version_key(record.version)[0],
-        "version": record.version,
-        "instance": record.instance,
-        "outcome": record.outcome.value,
-        "status": record.status,
-        "received": record.received,
-        "leased": record.leased,
-        "ended": record.ended,
-        "cold": record.cold,
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "qualifier": record.qualifier,
-        "method": record.method,
-        "path": record.path,
-        "client": record.client,
-        "first_byte": record.first_byte,
-        "error": record.error,
-        "trace": record.traced.trace if record.traced is not None else "",
     }

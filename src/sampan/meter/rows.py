@@ -1,28 +1,18 @@
 """Sums and stretches in the database: added to what is there, within the caller's transaction."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    String,
-    Table,
-    and_,
-    bindparam,
-    case,
-    column,
-    delete,
-    insert,
-    select,
-    tuple_,
-    update,
-    values,
-)
+from msgspec import json
+from sqlalchemy import Select, String, Table, and_, bindparam, delete, func, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sampan.meter import tables
 from sampan.meter.stretches import Stretch, union, without
 from sampan.meter.sums import Key, Sums
+from sampan.store.database import put
 
 AT_ONCE = 500  # rows asked for in one statement
 
@@ -39,39 +29,28 @@ class United(NamedTuple):
 
 async def add_sums(connection: AsyncConnection, sums: Sums) -> None:
     """Add to `usage`."""
-    usage = tables.usage
-    known: set[Key] = set()
-    for keys in pieces(sorted(sums.added)):
-        found = select(usage.c.version, usage.c.minute).where(tuple_(usage.c.version, usage.c.minute).in_(keys))
-        known |= {(row.version, row.minute) for row in await connection.execute(found)}
-    nothing = dict.fromkeys((*tables.SUMS, "memory_peak"), 0)
-    missing = [
-        {"version": version, "minute": minute, **nothing}
-        for version, minute in sums.added
-        if (version, minute) not in known
-    ]
-    if missing:
-        await connection.execute(insert(usage), missing)
     if sums.added:
         await connection.execute(_ADD, [_amounts(sums, key) for key in sums.added])
 
 
 def _amounts(sums: Sums, key: Key) -> dict[str, Any]:
-    given = sums.added[key]
-    amounts = {f"add_{name}": given.get(name, 0) for name in tables.SUMS}
-    return {"of": key[0], "at": key[1], "peak": sums.peaks.get(key, 0), **amounts}
+    return {
+        **_NOTHING,
+        **sums.added[key],
+        "version": key[0],
+        "minute": key[1],
+        "memory_peak": sums.peaks.get(key, 0),
+    }
 
 
-_PEAK = bindparam("peak", type_=BigInteger)
-_ADD = (
-    update(tables.usage)
-    .where(tables.usage.c.version == bindparam("of"), tables.usage.c.minute == bindparam("at"))
-    .values(
-        {
-            **{name: tables.usage.c[name] + bindparam(f"add_{name}", type_=BigInteger) for name in tables.SUMS},
-            "memory_peak": case((tables.usage.c.memory_peak < _PEAK, _PEAK), else_=tables.usage.c.memory_peak),
-        }
-    )
+_NOTHING = dict.fromkeys(tables.SUMS, 0)
+_ADD = upsert(tables.usage)
+_ADD = _ADD.on_conflict_do_update(
+    index_elements=["version", "minute"],
+    set_={
+        **{name: tables.usage.c[name] + _ADD.excluded[name] for name in tables.SUMS},
+        "memory_peak": func.max(tables.usage.c.memory_peak, _ADD.excluded.memory_peak),
+    },
 )
 
 
@@ -83,7 +62,7 @@ async def unite(
     mine = {instance: union(stretches) for instance, stretches in given.items()}
     had = await near(connection, table, mine)
     removed: list[dict[str, Any]] = []
-    inserted: list[dict[str, Any]] = []
+    inserted: list[tuple[str, int, int]] = []
     for instance, stretches in mine.items():
         before = had.get(instance, [])
         after = union([*before, *stretches])
@@ -92,12 +71,11 @@ async def unite(
         made = [one for one in after if one not in stay]
         united[instance] = United(gone, made, without(stretches, before))
         removed += [{"of": instance, "until": end} for _, end in gone]
-        inserted += [{"instance": instance, "begin": begin, "end": end} for begin, end in made]
+        inserted += [(instance, end, begin) for begin, end in made]
     if removed:
         this = and_(table.c.instance == bindparam("of"), table.c.end == bindparam("until"))
         await connection.execute(delete(table).where(this), removed)
-    if inserted:
-        await connection.execute(insert(table), inserted)
+    await put(connection, table, inserted)
     return united
 
 
@@ -106,17 +84,21 @@ async def near(
 ) -> dict[str, list[Stretch]]:
     """The table's stretches between the first begin and the last end of each instance's, in order."""
     found: dict[str, list[Stretch]] = {}
-    for some in pieces([(instance, each[0][0], each[-1][1]) for instance, each in given.items() if each]):
-        asked = (
-            values(column("instance", String), column("low", BigInteger), column("high", BigInteger), name="asked")
-            .data(some)
-            .cte("asked")
-        )
-        same = and_(table.c.instance == asked.c.instance, table.c.end >= asked.c.low, table.c.begin <= asked.c.high)
-        rows = select(table.c.instance, table.c.begin, table.c.end).select_from(asked.join(table, same))
-        for row in await connection.execute(rows.order_by(table.c.instance, table.c.end)):
-            found.setdefault(row.instance, []).append((row.begin, row.end))
+    asked = [(instance, each[0][0], each[-1][1]) for instance, each in given.items() if each]
+    if asked:
+        for instance, begin, end in await connection.execute(_near(table), {"asked": json.encode(asked).decode()}):
+            found.setdefault(instance, []).append((begin, end))
     return found
+
+
+@functools.cache
+def _near(table: Table) -> Select[str, int, int]:
+    """One statement however many instances are asked for: to make one anew costs more than to answer it."""
+    asked = func.json_each(bindparam("asked", type_=String)).table_valued("value", name="asked")
+    instance, low, high = [func.json_extract(asked.c.value, f"$[{at}]") for at in range(3)]
+    same = and_(table.c.instance == instance, table.c.end >= low, table.c.begin <= high)
+    rows = select(table.c.instance, table.c.begin, table.c.end).select_from(asked.join(table, same))
+    return rows.order_by(table.c.instance, table.c.end)
 
 
 def pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:

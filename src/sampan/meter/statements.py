@@ -1,16 +1,18 @@
 """What was used, read: the sums of a time, and single invocations."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import func, select
 
 from sampan.meter import tables
+from sampan.meter.blocks import order
 from sampan.meter.prices import Prices
 from sampan.meter.report import Bill, By, Size, Used, bill
+from sampan.meter.singles import Place, Wanted, newest
 from sampan.meter.stretches import MINUTE
+from sampan.model.invocation import InvocationRecord
 from sampan.model.names import VersionKey, split_version_key
 from sampan.store.database import Database
 
@@ -41,18 +43,6 @@ class Invocation(msgspec.Struct, frozen=True, rename="camel"):
     path: str
     client: str
     trace_id: str
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """Which invocations; what is empty does not matter. Times are Unix ns."""
-
-    function: str = ""
-    version: str = ""  # "LATEST" or a published id, of the function
-    outcomes: tuple[str, ...] = ()
-    request: str = ""
-    instance: str = ""
-    since: int = 0
-    until: int = 0
 
 
 class Statements:
@@ -93,32 +83,15 @@ class Statements:
 
         Raises: ValueError: a token that is none of ours.
         """
-        table = tables.invocations
-        asked = _narrowed(select(table), wanted)
-        if token:
-            ended, _, id_ = token.partition(".")
-            asked = asked.where(tuple_(table.c.ended, table.c.id) < tuple_(int(ended), int(id_)))
-        asked = asked.order_by(table.c.ended.desc(), table.c.id.desc()).limit(limit + 1)
-        async with self._database.read() as connection:
-            rows: Sequence[Any] = (await connection.execute(asked)).all()
-        more = f"{rows[limit - 1].ended}.{rows[limit - 1].id}" if len(rows) > limit else ""
-        return [_invocation(row) for row in rows[:limit]], more
+        before = _place(token) if token else None
+        found = await newest(self._database, wanted, limit + 1, before)
+        more = ".".join(map(str, order(found[limit - 1]))) if len(found) > limit else ""
+        return [_invocation(record) for record in found[:limit]], more
 
 
-def _narrowed(asked: Select[Any], wanted: Wanted) -> Select[Any]:
-    column = tables.invocations.c
-    for name, value in ((column.function, wanted.function), (column.request, wanted.request)):
-        if value:
-            asked = asked.where(name == value)
-    if wanted.instance:
-        asked = asked.where(column.instance == wanted.instance)
-    if wanted.version:
-        asked = asked.where(column.version.startswith(f"{wanted.function}@{wanted.version}#", autoescape=True))
-    if wanted.outcomes:
-        asked = asked.where(column.outcome.in_(wanted.outcomes))
-    if wanted.since:
-        asked = asked.where(column.ended >= wanted.since)
-    return asked.where(column.ended < wanted.until) if wanted.until else asked
+def _place(token: str) -> Place:
+    ended, _, tie = token.partition(".")
+    return int(ended), int(tie)
 
 
 def _used(row: Any) -> Used:
@@ -127,29 +100,30 @@ def _used(row: Any) -> Used:
     return Used(VersionKey(row.version), row.day // _DAY, sums, row.memory_peak, size)
 
 
-def _invocation(row: Any) -> Invocation:
+def _invocation(record: InvocationRecord) -> Invocation:
+    function, version, _ = split_version_key(record.version)
     return Invocation(
-        request_id=row.request,
-        function_name=row.function,
-        version_id=split_version_key(VersionKey(row.version))[1],
-        qualifier=row.qualifier,
-        instance_id=row.instance,
-        outcome=row.outcome,
-        status=row.status,
-        error=row.error,
-        received=str(row.received),
-        leased=str(row.leased),
-        first_byte=str(row.first_byte),
-        ended=str(row.ended),
-        duration_ms=(row.ended - row.leased) / 1e6 if row.leased else 0.0,
-        latency_ms=(row.ended - row.received) / 1e6,
-        cold=row.cold,
-        bytes_in=row.bytes_in,
-        bytes_out=row.bytes_out,
-        method=row.method,
-        path=row.path,
-        client=row.client,
-        trace_id=row.trace,
+        request_id=record.request,
+        function_name=function,
+        version_id=version,
+        qualifier=record.qualifier,
+        instance_id=record.instance,
+        outcome=record.outcome.value,
+        status=record.status,
+        error=record.error,
+        received=str(record.received),
+        leased=str(record.leased),
+        first_byte=str(record.first_byte),
+        ended=str(record.ended),
+        duration_ms=(record.ended - record.leased) / 1e6 if record.leased else 0.0,
+        latency_ms=(record.ended - record.received) / 1e6,
+        cold=record.cold,
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        method=record.method,
+        path=record.path,
+        client=record.client,
+        trace_id=record.traced.trace if record.traced is not None else "",
     )
 
 

@@ -18,15 +18,18 @@ Stretch = tuple[int, int]
 
 def union(stretches: Iterable[Stretch]) -> list[Stretch]:
     """Disjoint, in order; those that touch are one, and those without length are none."""
+    ordered = sorted([one for one in stretches if one[0] < one[1]])
+    if not ordered:
+        return []
     merged: list[Stretch] = []
-    for begin, end in sorted(stretches):
-        if end <= begin:
-            continue
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(merged[-1][1], end)
-        else:
-            merged.append((begin, end))
-    return merged
+    since, until = ordered[0]
+    for begin, end in ordered:
+        if begin > until:
+            merged.append((since, until))
+            since, until = begin, end
+        elif end > until:
+            until = end
+    return [*merged, (since, until)]
 
 
 def without(stretches: Sequence[Stretch], taken: Sequence[Stretch]) -> list[Stretch]:

@@ -1,8 +1,10 @@
 """From records to sums, in memory: what a batch adds to which minute of which version. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from sampan.meter.stretches import MINUTE, Stretch
+from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, Outcome
 from sampan.model.names import VersionKey
 
@@ -44,42 +46,57 @@ class Sums:
         for (version, minute), memory in other.peaks.items():
             self.peak(version, minute, memory)
 
-    def count(self, record: InvocationRecord) -> None:
-        """All of a record but its time, in the minute it ended."""
-        amounts = {
-            "calls": 1,
-            "billed": int(charged(record)),
-            "cold": int(record.cold),
-            "bytes_in": record.bytes_in,
-            "bytes_out": record.bytes_out,
-        }
-        if record.outcome is not Outcome.OK:
-            amounts[record.outcome.value] = 1
-        self.add(record.version, record.ended // MINUTE, **amounts)
+    def count(self, version: VersionKey, records: Sequence[InvocationRecord]) -> None:
+        """All of a version's records but their time, in the minutes they ended."""
+        minutes = {record.ended // MINUTE for record in records}
+        for minute in minutes:
+            some = records
+            if len(minutes) > 1:
+                some = [record for record in records if record.ended // MINUTE == minute]
+            self.add(
+                version,
+                minute,
+                calls=len(some),
+                billed=len(charged(some)),
+                cold=sum([record.cold for record in some]),
+                bytes_in=sum([record.bytes_in for record in some]),
+                bytes_out=sum([record.bytes_out for record in some]),
+                **Counter([record.outcome.value for record in some if record.outcome is not Outcome.OK]),
+            )
 
 
-def charged(record: InvocationRecord) -> bool:
-    """Whether it was in a function, and ended so that this is charged."""
-    return bool(record.leased and record.instance) and record.outcome in CHARGED
+def charged(records: Iterable[InvocationRecord]) -> list[InvocationRecord]:
+    """Those that were in a function, and ended so that this is charged."""
+    return [
+        record
+        for record in records
+        if record.leased and record.instance and (record.outcome is Outcome.OK or record.outcome in CHARGED)
+    ]
 
 
-def time_of(record: InvocationRecord) -> Iterator[Stretch]:
-    """The stretches of its instance's time that are charged for it: the request's, and its initializer's.
+def times(
+    groups: Mapping[VersionKey, Sequence[InvocationRecord]],
+) -> dict[str, tuple[VersionKey, list[Stretch]]]:
+    """The time that is charged, by instance, with its version: that of requests, and of their initializers.
 
-    Hooks are billed as requests are, but for the count. Source: container-contract.md A3.
+    Hooks are billed as requests are, but for the count. Source: container-contract.md A3. groups: by version.
     """
-    if charged(record) and 0 < record.ended - record.leased <= LONGEST:
-        yield record.leased, record.ended
-    if record.instance:
-        for stage in record.startup:
-            if stage.name == INITIALIZE and 0 < stage.end - stage.begin <= LONGEST:
-                yield stage.begin, stage.end
-
-
-def times(records: Iterable[InvocationRecord]) -> dict[str, tuple[VersionKey, list[Stretch]]]:
-    """Charged time by instance, with its version."""
     found: dict[str, tuple[VersionKey, list[Stretch]]] = {}
-    for record in records:
-        for stretch in time_of(record):
-            found.setdefault(record.instance, (record.version, []))[1].append(stretch)
+    for version, records in groups.items():
+        stretches: dict[str, list[Stretch]] = defaultdict(list)
+        for record in charged(records):
+            if 0 < record.ended - record.leased <= LONGEST:
+                stretches[record.instance].append((record.leased, record.ended))
+        for record in records:
+            if record.startup and record.instance:
+                stretches[record.instance] += initializing(record.startup)
+        found |= {instance: (version, some) for instance, some in stretches.items() if some}
     return found
+
+
+def initializing(startup: Iterable[Stage]) -> list[Stretch]:
+    return [
+        (stage.begin, stage.end)
+        for stage in startup
+        if stage.name == INITIALIZE and 0 < stage.end - stage.begin <= LONGEST
+    ]

@@ -4,7 +4,7 @@ A version here is a version's key, revision included: what a row's version was c
 vCPU·s and GB·s are products of sums and stay exact.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA = MetaData()
 
@@ -27,34 +27,22 @@ versions = Table(
     Column("concurrency", Integer, nullable=False),
     Column("timeout_ms", BigInteger, nullable=False),
 )
-invocations = Table(
-    "invocations",
+blocks = Table(
+    "invocation_blocks",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("request", String(64), nullable=False),
     Column("function", String(64), nullable=False),
-    Column("version", String(160), nullable=False),
-    Column("instance", String(64), nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("received", BigInteger, nullable=False),
-    Column("leased", BigInteger, nullable=False),
-    Column("ended", BigInteger, nullable=False),
-    Column("cold", Boolean, nullable=False),
-    Column("bytes_in", BigInteger, nullable=False),
-    Column("bytes_out", BigInteger, nullable=False),
-    Column("qualifier", Text, nullable=False),
-    Column("method", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("client", Text, nullable=False),
-    Column("first_byte", BigInteger, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("trace", String(32), nullable=False),
-    Index("invocations_by_end", "ended"),
-    Index("invocations_by_function", "function", "ended"),
-    Index("invocations_by_request", "request"),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("outcomes", Integer, nullable=False),
+    Column("instances", Text, nullable=False),
+    Column("requests", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("invocation_blocks_by_end", "last", "records"),
+    Index("invocation_blocks_by_function", "function", "last", "records"),
 )
-"""One row per attempt, as long as single ones are kept."""
+"""Attempts one by one, many to a row (`meter/blocks.py`), as long as single ones are kept."""
 
 SUMS = (
     "calls",

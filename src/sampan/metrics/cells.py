@@ -1,15 +1,18 @@
 """What one kind of invocation counts in: bound once, then a record costs no look-up by labels."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from sampan.metrics import catalogue as names
 from sampan.metrics.catalogue import Catalogue, error_kind, throttle_kind
 from sampan.metrics.families import TIME, Counter, Exemplar, Family, Histogram
 from sampan.metrics.recent import Recent
-from sampan.metrics.sketch import bucket
+from sampan.metrics.sketch import tally
 from sampan.model.invocation import InvocationRecord, Outcome, is_error
 
 SHAPES = 1_000  # methods and statuses bound; methods are the callers' words
+
+_TIME = [round(bound * 1e9) for bound in TIME]
 
 
 class Cell:
@@ -45,59 +48,49 @@ class Cell:
         self._http: dict[tuple[str, int], Histogram] = {}
         self._told: dict[tuple[Family[Counter], str], Counter] = {}
 
-    def count(self, record: InvocationRecord) -> None:
-        """One invocation that ended."""
-        ended, leased, outcome, traced = record.ended, record.leased, record.outcome, record.traced
-        trace = traced.trace if traced is not None and traced.sampled else ""
-        stay = ended - record.received
-        if stay < 0:  # the clock was set back
-            stay = 0
-        whole = stay / 1e9
-        at, exemplar = bisect_left(TIME, whole), None
-        histogram = self._fc_latency
-        histogram.counts[at] += 1
-        histogram.sum += whole
-        if trace:
-            exemplar = histogram.exemplars[at] = (trace, whole, ended / 1e9)
-        self._fc_invocations.value += 1
-        self._fc_invocations.exemplar = exemplar or self._fc_invocations.exemplar
-        if record.method:
-            shape = (record.method, record.status)
-            served = self._http.get(shape) or self._served(shape)
-            served.counts[at] += 1
-            served.sum += whole
-            if exemplar is not None:
-                served.exemplars[at] = exemplar
-        if leased:
-            self._in_function(record, (ended - leased) / 1e9 if ended > leased else 0.0, trace)
-        failed = is_error(record)
-        if outcome is Outcome.OK and not failed:
-            self._invocations.value += 1
-            self._invocations.exemplar = exemplar or self._invocations.exemplar
-        else:
-            self._failed(record, exemplar)
-        if record.cold:
-            self._cold(record, exemplar)
-        second = self._recent.seconds.get(ended // 1_000_000_000)
-        if second is None:
-            second = self._recent.at(ended // 1_000_000_000)
-        second.calls += 1
-        latencies, place = second.latencies, bucket(stay)
-        latencies[place] = latencies.get(place, 0) + 1
-        if failed:
-            second.errors += 1
-        if record.cold:
-            second.cold += 1
+    def count(self, method: str, status: int, records: Sequence[InvocationRecord]) -> None:
+        """Invocations that ended, all of them called and answered like this."""
+        stays = [max(0, record.ended - record.received) for record in records]  # less than 0: a clock was set back
+        latencies = [self._fc_latency]
+        if method:
+            latencies.append(self._http.get((method, status)) or self._served((method, status)))
+        _observe(latencies, stays, records)
+        self._fc_invocations.value += len(records)
+        self._fc_invocations.exemplar = _last(records) or self._fc_invocations.exemplar
+        if inside := [record for record in records if record.leased]:
+            times = [max(0, record.ended - record.leased) for record in inside]
+            _observe([self._invoke_duration, self._fc_duration], times, inside)
+            self._count_sizes([record.bytes_in + record.bytes_out for record in inside])
+        answered = status < 500  # then those whose outcome is OK went well
+        failed = [record for record in records if record.outcome is not Outcome.OK or not answered]
+        fine = (
+            records if not failed else [record for record in records if record.outcome is Outcome.OK and answered]
+        )
+        self._invocations.value += len(fine)
+        self._invocations.exemplar = _last(fine) or self._invocations.exemplar
+        for record in failed:
+            self._failed(record, _last((record,)))
+        for record in [record for record in records if record.cold]:
+            self._cold(record, _last((record,)))
+        self._count_recent(records, stays)
 
-    def _in_function(self, record: InvocationRecord, inside: float, trace: str) -> None:
-        at = bisect_left(TIME, inside)
-        marked = (trace, inside, record.ended / 1e9) if trace else None
-        for histogram in (self._invoke_duration, self._fc_duration):
-            histogram.counts[at] += 1
-            histogram.sum += inside
-            if marked is not None:
-                histogram.exemplars[at] = marked
-        self._net_io.observe(record.bytes_in + record.bytes_out)
+    def _count_sizes(self, sizes: Sequence[int]) -> None:
+        histogram = self._net_io
+        histogram.sum += sum(sizes)
+        for size in sizes:
+            histogram.counts[bisect_left(histogram.bounds, size)] += 1
+
+    def _count_recent(self, records: Sequence[InvocationRecord], stays: Sequence[int]) -> None:
+        ends = [record.ended // 1_000_000_000 for record in records]
+        for at in set(ends):
+            these = (
+                range(len(ends)) if ends.count(at) == len(ends) else [n for n, end in enumerate(ends) if end == at]
+            )
+            second = self._recent.seconds.get(at) or self._recent.at(at)
+            second.calls += len(these)
+            second.errors += len([1 for n in these if is_error(records[n])])
+            second.cold += sum([records[n].cold for n in these])
+            tally(second.latencies, [stays[n] for n in these])
 
     def _served(self, shape: tuple[str, int]) -> Histogram:
         method, status = shape
@@ -136,3 +129,36 @@ class Cell:
             counter = self._told[family, kind] = family.at(*labels, *((kind,) if kind else ()))
         counter.value += 1
         counter.exemplar = exemplar or counter.exemplar
+
+
+def _observe(
+    histograms: Sequence[Histogram], nanoseconds: Sequence[int], records: Sequence[InvocationRecord]
+) -> None:
+    """Count a time of each record; of traced ones in each bucket, the last is its example."""
+    places = [bisect_left(_TIME, each) for each in nanoseconds]
+    whole = sum(nanoseconds) / 1e9
+    last = {place: at for at, place in enumerate(places) if _sampled(records[at])}
+    marked = {place: _exemplar(records[at], nanoseconds[at]) for place, at in last.items()}
+    for histogram in histograms:
+        histogram.sum += whole
+        for place in places:
+            histogram.counts[place] += 1
+        for place, exemplar in marked.items():
+            histogram.exemplars[place] = exemplar
+
+
+def _last(records: Sequence[InvocationRecord]) -> Exemplar | None:
+    """The last one that is sampled, by its whole time."""
+    for record in reversed(records):
+        if _sampled(record):
+            return _exemplar(record, max(0, record.ended - record.received))
+    return None
+
+
+def _sampled(record: InvocationRecord) -> bool:
+    return record.traced is not None and record.traced.sampled
+
+
+def _exemplar(record: InvocationRecord, nanoseconds: int) -> Exemplar:
+    assert record.traced is not None
+    return record.traced.trace, nanoseconds / 1e9, record.ended / 1e9

@@ -1,11 +1,12 @@
 """One function in one minute: numbers that add up, whoever counted them and in how many pieces. Pure."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from sampan.metrics.catalogue import error_kind, throttle_kind
-from sampan.metrics.sketch import Sketch, add, bucket
+from sampan.metrics.sketch import Sketch, add, tally
 from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts, is_error
 from sampan.model.names import VersionKey, split_version_key
 
@@ -32,23 +33,21 @@ class Minute(msgspec.Struct, array_like=True):
     memory: int = 0  # bytes, of all instances together
     instances: dict[str, int] = {}  # by state
 
-    def count(self, record: InvocationRecord) -> None:
-        """One more invocation."""
-        self.calls += 1
-        self.cold += record.cold
-        if record.outcome is not Outcome.OK:
+    def count(self, records: Sequence[InvocationRecord]) -> None:
+        """More invocations."""
+        self.calls += len(records)
+        self.cold += sum([record.cold for record in records])
+        for record in [record for record in records if record.outcome is not Outcome.OK]:
             self._fail(THROTTLED if throttle_kind(record) else error_kind(record))
-        elif is_error(record):
-            self._fail(ANSWERED)
-        self.bytes_in += record.bytes_in
-        self.bytes_out += record.bytes_out
-        place = bucket(record.ended - record.received)
-        self.latencies[place] = self.latencies.get(place, 0) + 1
-        if record.leased:
-            inside = max(0, record.ended - record.leased)
-            self.seconds += inside / 1e9
-            place = bucket(inside)
-            self.durations[place] = self.durations.get(place, 0) + 1
+        for record in records:
+            if record.status >= 500 and is_error(record) and record.outcome is Outcome.OK:
+                self._fail(ANSWERED)
+        self.bytes_in += sum([record.bytes_in for record in records])
+        self.bytes_out += sum([record.bytes_out for record in records])
+        tally(self.latencies, [record.ended - record.received for record in records])
+        inside = [max(0, record.ended - record.leased) for record in records if record.leased]
+        self.seconds += sum(inside) / 1e9
+        tally(self.durations, inside)
 
     def _fail(self, kind: str) -> None:
         self.errors[kind] = self.errors.get(kind, 0) + 1
@@ -89,15 +88,14 @@ Minutes = dict[tuple[str, int], Minute]
 
 def fold(records: Iterable[InvocationRecord], versions: dict[VersionKey, VersionFacts]) -> Minutes:
     """What invocations add to the minutes they ended in."""
-    found: Minutes = {}
+    groups: dict[tuple[VersionKey, int], list[InvocationRecord]] = defaultdict(list)
     for record in records:
-        facts = versions.get(record.version)
-        function = facts.function if facts is not None else split_version_key(record.version)[0]
-        key = function, record.ended // NANOSECONDS
-        minute = found.get(key)
-        if minute is None:
-            minute = found[key] = Minute()
-        minute.count(record)
+        groups[record.version, record.ended // NANOSECONDS].append(record)
+    found: Minutes = {}
+    for (version, minute), some in groups.items():
+        facts = versions.get(version)
+        function = facts.function if facts is not None else split_version_key(version)[0]
+        found.setdefault((function, minute), Minute()).count(some)
     return found
 
 

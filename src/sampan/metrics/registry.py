@@ -1,6 +1,7 @@
 """All that is counted, and where it is told."""
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -23,6 +24,9 @@ CELLS = 20_000  # bound; then they are found anew
 
 Key = tuple[VersionKey, str, bool]
 """Version, qualifier, whether it is an HTTP call."""
+
+Shape = tuple[VersionKey, str, str, int]
+"""Version, qualifier, method and status: invocations that are counted alike."""
 
 
 class Registry:
@@ -52,12 +56,16 @@ class Registry:
     def observe(self, records: Sequence[InvocationRecord], versions: dict[VersionKey, VersionFacts]) -> None:
         """Invocations that ended, and what their versions are; of one that is not told the key says enough."""
         self._records += len(records)
-        cells, instances = self._cells, self.instances.by_id
+        groups: dict[Shape, list[InvocationRecord]] = defaultdict(list)
         for record in records:
-            key = record.version, record.qualifier, record.method != ""
-            (cells.get(key) or self._bind(key, versions.get(record.version))).count(record)
-            if (instance := instances.get(record.instance)) is not None:
-                instance.ended += 1
+            groups[record.version, record.qualifier, record.method, record.status].append(record)
+        for (version, qualifier, method, status), some in groups.items():
+            key = version, qualifier, method != ""
+            cell = self._cells.get(key) or self._bind(key, versions.get(version))
+            cell.count(method, status, some)
+        for id_, ended in Counter([record.instance for record in records]).items():
+            if (instance := self.instances.by_id.get(id_)) is not None:
+                instance.ended += ended
 
     def gauges(self, gateway: str, told: Gauges) -> None:
         """What is under way at a gateway; replaces what it told before."""

@@ -4,7 +4,8 @@ Bucket i holds durations from LEAST·GAMMA^i to LEAST·GAMMA^(i+1). Source: DDSk
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 ACCURACY = 0.02  # relative, of a percentile
@@ -12,9 +13,8 @@ LEAST = 1_000  # nanoseconds; what is shorter counts as this
 MOST = 800  # the last bucket, from 22 hours on; FC ends an invocation after 24
 
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
-_PER_LOG = 1 / math.log(_GAMMA)
 _MIDDLE = 2 * _GAMMA / (1 + _GAMMA)  # of a bucket, from its lower end: as far from both ends, relatively
-_log = math.log
+_BEGINS = [math.ceil(LEAST * _GAMMA**at) for at in range(1, MOST + 1)]  # nanoseconds, of all but the first
 
 Sketch = dict[int, int]
 """Bucket → count."""
@@ -22,9 +22,14 @@ Sketch = dict[int, int]
 
 def bucket(nanoseconds: int) -> int:
     """Where a duration is counted."""
-    if nanoseconds <= LEAST:
-        return 0
-    return min(MOST, int(_log(nanoseconds / LEAST) * _PER_LOG))
+    return bisect_right(_BEGINS, nanoseconds)
+
+
+def tally(into: Sketch, durations: Iterable[int]) -> None:
+    """Count durations, in nanoseconds."""
+    for each in durations:
+        at = bisect_right(_BEGINS, each)
+        into[at] = into.get(at, 0) + 1
 
 
 def middle(at: int) -> float:

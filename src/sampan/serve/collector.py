@@ -51,6 +51,7 @@ def run(settings: Settings, *arguments: str) -> None:
                 work = group.create_task(collector.run(layout.reports_socket, layout.journals, sockets))
                 await begun.wait()
                 await collector.listening()
+                role.settle()
                 role.ready()
                 await asked
                 work.cancel()

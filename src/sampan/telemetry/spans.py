@@ -29,8 +29,9 @@ def kept(record: InvocationRecord, always: Collection[str]) -> bool:
     """Whether its spans are stored: it was sampled, or it is of a kind that always is. always: ERRORS, COLD."""
     if record.traced is None:
         return False
-    wanted = (ERRORS in always and is_error(record)) or (COLD in always and record.cold)
-    return record.traced.sampled or wanted
+    if record.traced.sampled:
+        return True
+    return (ERRORS in always and is_error(record)) or (COLD in always and record.cold)
 
 
 def always_kept(setting: str) -> frozenset[str]:
@@ -52,6 +53,49 @@ def error_type(record: InvocationRecord) -> str:
     if record.outcome is Outcome.FUNCTION_ERROR:
         return "FunctionUnhandledError"
     return record.error or record.outcome.value
+
+
+def ordinary(record: InvocationRecord) -> bool:
+    """Whether it went as most do: a warm instance, an answer, nothing to remark. Its spans are those of any other
+    such request but for their ids, their times and `own`."""
+    return (
+        record.outcome is Outcome.OK
+        and record.status < 500
+        and not (record.cold or record.startup or record.error)
+        and 0 < record.received <= record.leased <= record.ended
+        and record.traced is not None
+        and not record.traced.debug_id
+    )
+
+
+def own(record: InvocationRecord) -> dict[str, str | int]:
+    """Attributes of the root that hardly any other request has alike."""
+    attributes: dict[str, str | int] = {
+        "faas.invocation_id": record.request,
+        "fc.request_id": record.request,
+        "http.request.body.size": record.bytes_in,
+        "http.response.body.size": record.bytes_out,
+    }
+    if record.method:
+        attributes["url.path"] = record.path
+    if record.client:
+        attributes["client.address"] = attributes["network.peer.address"] = record.client
+    if record.leased:
+        attributes["fc.billed_duration_ms"] = math.ceil((record.ended - record.leased) / 1_000_000)
+    return attributes
+
+
+def count(record: InvocationRecord) -> int:
+    """How many spans `platform_spans` makes."""
+    if record.traced is None:
+        return 0
+    if ordinary(record):
+        return 3  # root, Schedule, Invocation
+    return 1 + _pieces(layout(record))
+
+
+def _pieces(pieces: Iterable[Piece]) -> int:
+    return sum(1 + _pieces(piece.within) for piece in pieces)
 
 
 def platform_spans(
@@ -94,11 +138,10 @@ class _Making:
     def root(self, max_memory_mb: float | None) -> Span:
         record, facts, traced = self._record, self._facts, self._traced
         attributes: Attributes = {
+            **own(record),
             "faas.trigger": "http" if record.method else "other",
-            "faas.invocation_id": record.request,
             "faas.coldstart": record.cold,
             "cloud.resource_id": self._arn,
-            "fc.request_id": record.request,
             "fc.function_arn": self._arn,
             "fc.qualifier": record.qualifier,
             "fc.version_id": facts.version,
@@ -108,17 +151,11 @@ class _Making:
             "fc.retry_count": 0,
             "fc.outcome": record.outcome.value,
             "fc.memory_mb": facts.memory_mb,
-            "http.request.body.size": record.bytes_in,
-            "http.response.body.size": record.bytes_out,
         }
         if record.method:
             attributes |= _http(record)
         if record.status:
             attributes["http.response.status_code"] = record.status
-        if record.client:
-            attributes["client.address"] = attributes["network.peer.address"] = record.client
-        if record.leased:
-            attributes["fc.billed_duration_ms"] = math.ceil((record.ended - record.leased) / 1_000_000)
         if max_memory_mb is not None:
             attributes["fc.max_memory_mb"] = max_memory_mb
         if traced.debug_id:
@@ -197,7 +234,6 @@ def _http(record: InvocationRecord) -> Attributes:
     told: Attributes = {
         "http.request.method": _method(record),
         "http.route": "/*",
-        "url.path": record.path,
         "url.scheme": "https" if record.secure else "http",
     }
     if record.method not in _METHODS:

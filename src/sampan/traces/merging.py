@@ -5,6 +5,7 @@ in a list is the one that nobody called; else the platform's; else the earliest.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import zstandard
@@ -57,9 +58,10 @@ class Addition:
     """What is to be written of one trace."""
 
     trace: Trace
+    tokens: bytes
     ids: bytes
     chunk: bytes
-    requests: set[int]
+    requests: Collection[int]
     new: bool
     grown: int  # bytes
 
@@ -125,7 +127,8 @@ def merge(
     """Take in what is new of `came`; None: nothing. `present`: keys of the spans that are stored."""
     ids, packed, requests = [], [], set[int]()
     before = trace.size if trace.seq else 0
-    for span, data in came:
+    for each in came:
+        span, data = each.span, each.packed
         known = key(span)
         if known in present:
             continue
@@ -145,7 +148,8 @@ def merge(
     chunk = rows.chunk(packed, by)
     trace.size += len(chunk) + KEY * len(ids) + 40 * (1 + len(requests))
     _settle(trace)
-    return Addition(trace, b"".join(ids), chunk, requests, not trace.seq, trace.size - before)
+    found_by = b"".join(trace.tokens)
+    return Addition(trace, found_by, b"".join(ids), chunk, requests, not trace.seq, trace.size - before)
 
 
 def _take(trace: Trace, span: Span, requests: set[int], losses: Losses) -> None:

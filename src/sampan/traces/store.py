@@ -21,11 +21,14 @@ from sampan.store.database import Database
 from sampan.telemetry.logs import Log
 from sampan.traces import forgetting, reading
 from sampan.traces.query import Dependency, Found, Operation, Query
-from sampan.traces.waiting import Losses, Queue, Waiting
+from sampan.traces.rows import Invoked
+from sampan.traces.waiting import Invocation, Losses, Queue, Waiting, spans
 from sampan.traces.writing import RENEWED, Writer
 
 WINDOW = 0.2  # seconds in which spans gather for one transaction
-BATCH = 2000  # spans in one transaction
+BATCH = 4000  # spans, or invocations, in one transaction: the records wait up to 0.1 s for it
+APART = 1.0  # seconds between two batches while what is more important waits
+LOOK = 0.05  # seconds between looks whether it still does
 SWEEP = 30.0  # seconds between looks for what is too old
 ROOM = 0.98  # of the limit is left where it was passed, so that not every batch has to delete
 TOLD = 60.0  # seconds between words about losses
@@ -39,29 +42,41 @@ _log = Log("traces")
 
 
 class TraceStore:
-    """keep: seconds; limit_mb: of all traces; clock: Unix seconds.
+    """keep: seconds; limit_mb: of all traces; clock: Unix seconds; busy: whether more important work waits, to
+    which this gives way.
 
     `losses` counts what was not taken, or is not found.
     """
 
     def __init__(
-        self, database: Database, keep: float, limit_mb: int, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        keep: float,
+        limit_mb: int,
+        clock: Callable[[], float] = time.time,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.losses = Losses()
         self._database = database
         self._keep = int(keep * 1e6)
         self._limit = limit_mb * 1_000_000
-        self._clock = clock
+        self._clock, self._busy = clock, busy
         self._queue = Queue(self.losses)
-        self._batch: list[Waiting] = []  # being written; stays until it is
+        self._batch: list[Waiting | Invocation] = []  # being written; stays until it is
         self._writer = Writer(database, self.losses)
         self._came = asyncio.Event()
         self._swept = self._told = float("-inf")
         self._said = Losses()
 
-    def add(self, spans: Iterable[Span]) -> None:
+    def add(self, some: Iterable[Span]) -> None:
         """Take spans, as far as there is room; never waits, never raises for what is in them."""
-        self._queue.add(spans)
+        self._queue.add(some)
+        if self._queue:
+            self._came.set()
+
+    def add_invocations(self, invoked: Iterable[Invoked]) -> None:
+        """Take the platform's spans of invocations, which are made when somebody reads them. As `add` otherwise."""
+        self._queue.add_invocations(invoked)
         if self._queue:
             self._came.set()
 
@@ -83,11 +98,18 @@ class TraceStore:
                 await self._came.wait()
             if len(self._queue) < BATCH:
                 await asyncio.sleep(WINDOW)
+            await self._give_way()
         except TimeoutError:
             pass
         await self._write()
         await self._sweep()
         self._tell()
+
+    async def _give_way(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + APART
+        while self._busy() and loop.time() < until:  # noqa: ASYNC110  # that work does not say when it is done
+            await asyncio.sleep(LOOK)
 
     async def _write(self) -> None:
         """A batch of what waits. Raises: those of `AWAY`; then it waits on."""
@@ -98,8 +120,8 @@ class TraceStore:
             except AWAY:
                 raise
             except Exception as error:  # of something in the batch: the next one shall not wait for it for ever
-                self.losses.invalid += len(self._batch)
-                _log.failure("spans given up", error, spans=len(self._batch))
+                self.losses.invalid += spans(self._batch)
+                _log.failure("spans given up", error, spans=spans(self._batch))
             self._batch = []
         if not self._queue:
             self._came.clear()
@@ -141,7 +163,7 @@ class TraceStore:
             async with asyncio.timeout(FINAL):
                 await self.flush()
         except (*AWAY, TimeoutError) as error:
-            left = len(self._queue) + len(self._batch)
+            left = len(self._queue) + spans(self._batch)
             _log.error("spans were not written at the end", spans=left, error=str(error) or "no time left")
 
     async def search(self, query: Query) -> Found:

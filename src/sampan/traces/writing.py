@@ -7,24 +7,23 @@ and other writers of the database are kept waiting for the statements alone.
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sampan.model.trace import Span
-from sampan.store.database import Database
+from sampan.store.database import Database, put
 from sampan.traces import merging, rows, tables, tokens
+from sampan.traces.lone import Lone, Operation, operation_of
 from sampan.traces.merging import Addition, Known, Trace
-from sampan.traces.waiting import Losses, Waiting
+from sampan.traces.waiting import Invocation, Losses, Waiting, waiting
 
 ASKED = 500  # values in one statement
 MOST_OPERATIONS, MOST_OF_SERVICE = 50_000, 1000  # that are listed
 RENEWED = 3600 * 1_000_000  # microseconds after which an operation is noted again
-
-_Operation = tuple[str, str, int]
 
 
 class Writer:
@@ -34,8 +33,9 @@ class Writer:
         self._database = database
         self._losses = losses
         self._compressor = rows.compressor()
+        self._lone = Lone()
         self._next = 0  # 0: not known yet
-        self._operations: dict[_Operation, int] = {}  # when they were noted
+        self._operations: dict[Operation, int] = {}  # when they were noted
         self._of_service: Counter[str] = Counter()
         self.bytes = 0
 
@@ -51,15 +51,15 @@ class Writer:
         self._of_service = Counter(service for service, _, _ in self._operations)
         self._next, self.bytes = (newest or 0) + 1, size or 0
 
-    async def write(self, batch: Sequence[Waiting], now: int) -> None:
+    async def write(self, batch: Sequence[Waiting | Invocation], now: int) -> None:
         """All of it or, where this raises, nothing. now: Unix microseconds."""
         await self.open()
         async with self._database.read() as connection:
-            known = await _known(connection, {merging.halves(each.span.trace)[0] for each in batch})
+            known = await _known(connection, {merging.halves(_id(each))[0] for each in batch})
             present = await _present(connection, [trace.seq for trace in known.all()])
         losses = Losses()
-        additions = await asyncio.to_thread(self._merged, batch, known, present, now, losses)
-        operations = self._news((each.span for each in batch), now)
+        additions, done = await asyncio.to_thread(self._merged, batch, known, present, now, losses)
+        operations = self._news(done, now)
         async with self._database.write() as connection:
             if additions:
                 await _insert(connection, additions)
@@ -73,37 +73,49 @@ class Writer:
             self._operations[operation] = now
 
     def _merged(
-        self, batch: Sequence[Waiting], known: Known, present: dict[int, set[bytes]], now: int, losses: Losses
-    ) -> list[Addition]:
-        came: dict[int, tuple[Trace, list[Waiting]]] = {}
+        self,
+        batch: Sequence[Waiting | Invocation],
+        known: Known,
+        present: dict[int, set[bytes]],
+        now: int,
+        losses: Losses,
+    ) -> tuple[list[Addition], set[Operation]]:
+        came: dict[int, tuple[Trace, list[Waiting | Invocation]]] = {}
         for each in batch:
-            trace = known.of(each.span.trace, now)
+            trace = known.of(_id(each), now)
             came.setdefault(id(trace), (trace, []))[1].append(each)
-        additions, following = [], self._next
-        for trace, spans in came.values():
-            addition = merging.merge(trace, present.get(trace.seq, set()), spans, losses, self._compressor)
+        additions, operations, following = list[Addition](), set[Operation](), self._next
+        for trace, some in came.values():
+            addition: Addition | None
+            if (lone := self._lone.addition(trace, some)) is not None:
+                addition, kind = lone
+                operations |= kind.operations
+            else:
+                spans = list(_spans(some, losses))
+                operations |= {operation_of(each.span) for each in spans}
+                addition = merging.merge(trace, present.get(trace.seq, set()), spans, losses, self._compressor)
             if addition is None:
                 continue
             if addition.new:
                 trace.seq, following = following, following + 1
             additions.append(addition)
-        return additions
+        return additions, operations
 
-    def _news(self, spans: Iterable[Span], now: int) -> set[_Operation]:
+    def _news(self, operations: Iterable[Operation], now: int) -> set[Operation]:
         """Operations that are not noted, or long ago, as far as there is room for more."""
-        old, new, of_service = set(), set[_Operation](), Counter[str]()
-        for span in spans:
-            operation = (span.service, span.name, int(span.kind))
+        old, new, of_service = set(), set[Operation](), Counter[str]()
+        for operation in operations:
+            service, name, _ = operation
             seen = self._operations.get(operation)
             if seen is not None:
                 if seen < now - RENEWED:
                     old.add(operation)
                 continue
             full = len(self._operations) + len(new) >= MOST_OPERATIONS
-            if full or operation in new or max(len(span.service), len(span.name)) > merging.LONGEST:
+            if full or max(len(service), len(name)) > merging.LONGEST:
                 continue
-            if self._of_service[span.service] + of_service[span.service] < MOST_OF_SERVICE:
-                of_service[span.service] += 1
+            if self._of_service[service] + of_service[service] < MOST_OF_SERVICE:
+                of_service[service] += 1
                 new.add(operation)
         return old | new
 
@@ -146,13 +158,11 @@ def parts(values: list[int]) -> Iterator[list[int]]:
         yield values[at : at + ASKED]
 
 
-_INSERT = insert(tables.traces)
 _UPDATE = (
     update(tables.traces)
     .where(tables.traces.c.seq == bindparam("its_seq"))
     .values({column.name: bindparam(column.name) for column in tables.traces.c if column.name != "seq"})
 )
-_CHUNK = insert(tables.trace_chunks)
 _REQUEST = upsert(tables.trace_requests).on_conflict_do_nothing()
 _OPERATION = upsert(tables.trace_operations)
 _OPERATION = _OPERATION.on_conflict_do_update(
@@ -161,22 +171,46 @@ _OPERATION = _OPERATION.on_conflict_do_update(
 
 
 async def _insert(connection: AsyncConnection, additions: list[Addition]) -> None:
-    made = [_values(each.trace) for each in additions if each.new]
-    changed = [{**_values(each.trace), "its_seq": each.trace.seq} for each in additions if not each.new]
-    chunks = [{"trace": each.trace.seq, "ids": each.ids, "spans": each.chunk} for each in additions]
+    await put(connection, tables.traces, [_row(each) for each in additions if each.new])
+    changed = [
+        {**dict(zip(_COLUMNS, _row(each), strict=True)), "its_seq": each.trace.seq}
+        for each in additions
+        if not each.new
+    ]
+    if changed:
+        await connection.execute(_UPDATE, changed)
+    await put(connection, tables.trace_chunks, [(None, each.trace.seq, each.ids, each.chunk) for each in additions])
     requests = [{"request": number, "trace": each.trace.seq} for each in additions for number in each.requests]
-    for statement, values in ((_INSERT, made), (_UPDATE, changed), (_CHUNK, chunks), (_REQUEST, requests)):
-        if values:
-            await connection.execute(statement, values)
+    if requests:
+        await connection.execute(_REQUEST, requests)
 
 
-def _values(trace: Trace) -> dict[str, Any]:
-    values: dict[str, Any] = {column.name: getattr(trace, column.name) for column in tables.traces.c}
-    values["services"] = msgspec.msgpack.encode(trace.services)
-    values["tokens"] = b"".join(trace.tokens)
-    return values
+_COLUMNS = tuple(column.name for column in tables.traces.c)
+_plain = attrgetter(*_COLUMNS[: _COLUMNS.index("services")])
 
 
-async def _note(connection: AsyncConnection, operations: set[_Operation], now: int) -> None:
+def _row(addition: Addition) -> tuple[Any, ...]:
+    """In the order of the columns: what is text or number, then `services` and `tokens`."""
+    return *_plain(addition.trace), msgspec.msgpack.encode(addition.trace.services), addition.tokens
+
+
+def _id(each: Waiting | Invocation) -> str:
+    """Of the trace."""
+    if isinstance(each, Waiting):
+        return each.span.trace
+    assert each.invoked.record.traced is not None
+    return each.invoked.record.traced.trace
+
+
+def _spans(some: Iterable[Waiting | Invocation], losses: Losses) -> Iterator[Waiting]:
+    for each in some:
+        if isinstance(each, Waiting):
+            yield each
+        else:
+            packed = (waiting(span, losses) for span in each.invoked.spans())
+            yield from (one for one in packed if one is not None)
+
+
+async def _note(connection: AsyncConnection, operations: set[Operation], now: int) -> None:
     values = [{"service": service, "name": name, "kind": kind, "seen": now} for service, name, kind in operations]
     await connection.execute(_OPERATION, values)

@@ -92,6 +92,21 @@ async def running(router: Router) -> AsyncIterator[None]:
 
 
 @virtual
+async def test_spans_for_which_all_are_full_need_not_be_made_and_are_counted() -> None:
+    places = Places()
+    platform = Exporter("http://all", Place(), span_size, Limits(items=2))
+    router = Router(places, platform)
+    router.learn([told("web", A)])
+    assert router.wants("plain", 3)
+    router.offer([span(1, "plain"), span(2, "plain")])
+    assert not router.wants("plain", 3)
+    assert platform.state().dropped == {"full": 3}
+    assert router.wants("web", 3), "its own has room"
+    assert platform.state().dropped == {"full": 3}
+    assert not Router(places).wants("plain", 3), "nobody asks for any"
+
+
+@virtual
 async def test_all_spans_go_to_the_platforms_and_a_functions_to_its_own() -> None:
     places, everything = Places(), Place()
     platform = Exporter("http://all", everything, span_size)

@@ -47,9 +47,14 @@ class Buffer(Generic[T]):
         """Does anything wait?"""
         return bool(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Has it as many items as it may?"""
+        return self.held >= self._limits.items
+
     def admit(self, one: Held[T]) -> bool:
         """Hold it, if there is room."""
-        if self.held >= self._limits.items or self._size + one.size > self._limits.size:
+        if self.full or self._size + one.size > self._limits.size:
             return False
         if self._budget is not None and not self._budget.take(one.size):
             return False

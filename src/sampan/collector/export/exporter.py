@@ -103,6 +103,15 @@ class Exporter(Generic[T]):
             self._arrived.set()
         return taken
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for anything just now."""
+        return self._buffer.full
+
+    def miss(self, count: int) -> None:
+        """Count as dropped what was not even made, this being full."""
+        self._drop("full", count)
+
     def state(self) -> ExportState:
         return ExportState(
             self.target,

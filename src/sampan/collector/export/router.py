@@ -62,6 +62,18 @@ class Router:
             if before.get(function) != why:
                 log.warning("tracingConfig is not followed", function=function, why=why)
 
+    def wants(self, function: str, count: int) -> bool:
+        """Whether there is somebody, with room, for `count` spans of a function that are still to be made.
+
+        Where all are full they count as dropped.
+        """
+        exporters = [one for one in (self._platform, self._of.get(function)) if one is not None]
+        if not all(one.full for one in exporters):
+            return True
+        for one in exporters:
+            one.miss(count)
+        return False
+
     def offer(self, spans: Sequence[Span]) -> None:
         """Hand them on; what there is no room for is dropped and counted. Never waits."""
         if self._platform is not None:
