@@ -61,11 +61,9 @@ class Cell:
             times = [max(0, record.ended - record.leased) for record in inside]
             _observe([self._invoke_duration, self._fc_duration], times, inside)
             self._count_sizes([record.bytes_in + record.bytes_out for record in inside])
-        answered = status < 500  # then those whose outcome is OK went well
-        failed = [record for record in records if record.outcome is not Outcome.OK or not answered]
-        fine = (
-            records if not failed else [record for record in records if record.outcome is Outcome.OK and answered]
-        )
+        well = Outcome.OK if status < 500 else None
+        failed = [record for record in records if record.outcome is not well]
+        fine = records if not failed else [record for record in records if record.outcome is well]
         self._invocations.value += len(fine)
         self._invocations.exemplar = _last(fine) or self._invocations.exemplar
         for record in failed:

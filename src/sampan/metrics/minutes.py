@@ -37,11 +37,8 @@ class Minute(msgspec.Struct, array_like=True):
         """More invocations."""
         self.calls += len(records)
         self.cold += sum([record.cold for record in records])
-        for record in [record for record in records if record.outcome is not Outcome.OK]:
-            self._fail(THROTTLED if throttle_kind(record) else error_kind(record))
-        for record in records:
-            if record.status >= 500 and is_error(record) and record.outcome is Outcome.OK:
-                self._fail(ANSWERED)
+        for record in [record for record in records if record.outcome is not Outcome.OK or is_error(record)]:
+            self._fail(_kind(record))
         self.bytes_in += sum([record.bytes_in for record in records])
         self.bytes_out += sum([record.bytes_out for record in records])
         tally(self.latencies, [record.ended - record.received for record in records])
@@ -80,6 +77,12 @@ class Minute(msgspec.Struct, array_like=True):
         add(self.durations, other.durations)
         add(self.latencies, other.latencies)
         self.look(other.active, other.waiting, other.memory, other.instances)
+
+
+def _kind(record: InvocationRecord) -> str:
+    if record.outcome is Outcome.OK:
+        return ANSWERED
+    return THROTTLED if throttle_kind(record) else error_kind(record)
 
 
 Minutes = dict[tuple[str, int], Minute]
