@@ -190,7 +190,7 @@ class Engine(Protocol):
         """Its stop signal, `grace` seconds, SIGKILL; then remove everything of it but its log."""
 
     def watch(self) -> AsyncIterator[SandboxEvent]:
-        """Every sandbox there is, those that were and whose output is kept, `Synced`, then every change, in order."""
+        """Every sandbox there is, those that were and whose output is kept, `Synced`, then each change in order."""
 
     async def exec(self, sandbox: InstanceId, argv: tuple[str, ...], stdin: bytes, timeout: float) -> ExecResult:
         """Run a program inside a READY sandbox, with its environment and user. Output is cut at 1 MiB a stream.

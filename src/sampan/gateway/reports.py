@@ -24,6 +24,7 @@ from sampan.telemetry.logs import Log
 
 RETRY = 0.1  # seconds between attempts to reach the collector
 BATCH = 0.05  # seconds over which records are gathered
+SOME = 128  # records that are sent at once, though sooner: thousands would hold requests up for a millisecond
 STAGES = 1.0  # seconds that a cold start's record waits at most for its stages, which control tells beside it
 STARTS = 500  # of instances, remembered for their records, and for a collector that was away when they were told
 BATCH_BYTES = 1 << 20  # of records in one message
@@ -51,7 +52,7 @@ class Reports:
         self._told: set[VersionKey] = set()  # facts that this connection has heard
         self._versions: dict[VersionKey, ServedVersion] = {}  # of records not confirmed
         self._starts: OrderedDict[str, tuple[Stage, ...]] = OrderedDict()  # of instances, as told
-        self._batch: asyncio.TimerHandle | None = None
+        self._batch: asyncio.Handle | None = None
         self._awaited: set[str] = set()  # instances whose stages the batch waits for
         self._confirmed = asyncio.Event()
         self._complained = (0, 0.0)  # lost records told of, and when
@@ -79,6 +80,9 @@ class Reports:
             self._awaited.add(record.instance)
         elif self._batch is None:
             self._send_in(BATCH)
+        elif self._journal.number - self._sent == SOME and not self._awaited:
+            self._batch.cancel()
+            self._batch = asyncio.get_running_loop().call_soon(self._send)
 
     def started(self, instance: InstanceId, startup: tuple[Stage, ...]) -> None:
         """How an instance started whose first records may not tell."""
