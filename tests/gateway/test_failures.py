@@ -474,6 +474,22 @@ async def test_draining_takes_nothing_new_and_ends_what_is_in_flight(stage: Make
     await s.until(lambda: bool(s.said(GiveBack)))
 
 
+async def test_a_followed_log_is_not_waited_for(stage: MakeStage) -> None:
+    s = await stage(drain=1e6)
+
+    async def follow(request: Request, reader: R, writer: W) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nline\r\n")
+        await reader.read()
+
+    await s.api(follow)
+    client = await s.client()
+    client.request("GET", "/sampan/v1/logs", host="localhost")
+    async with asyncio.timeout(PATIENCE):
+        await client.reader.readuntil(b"line")
+        await s.gateway.stop()
+    assert b"0\r\n" not in await client.closed(), "no end that looks like one"
+
+
 async def test_what_outlasts_the_drain_is_cut(stage: MakeStage) -> None:
     s = await stage(drain=0.1)
     play = Stuck()

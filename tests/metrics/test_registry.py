@@ -296,6 +296,15 @@ async def test_other_numbers_are_asked_when_they_are_read(registry: Registry) ->
     assert (seen("sampan_spans_dropped_total"), seen("sampan_export_queue")) == (17, 4)
 
 
+async def test_what_is_lost_is_told_by_label(registry: Registry) -> None:
+    lost = {("web", "rate"): 3, ("_other", "full"): 1}
+    registry.counters("sampan_spans_refused", "Spans not taken.", ("faas_name", "reason"), lambda: lost)
+    for media in (TEXT, OPEN):
+        seen = await page(registry, media)
+        assert seen("sampan_spans_refused_total", faas_name="web", reason="rate") == 3
+        assert seen("sampan_spans_refused_total", faas_name="_other", reason="full") == 1
+
+
 async def test_a_clock_set_back_makes_no_number_smaller(registry: Registry) -> None:
     registry.observe([record(latency=-5, inside=-5)], VERSIONS)
     seen = await page(registry)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from sampan.collector.metering import Metering
 from sampan.collector.output import OutputCollector
 from sampan.collector.output_logs import to_lines, to_records
 from sampan.collector.reports import Reports
+from sampan.collector.senders import STRANGER
 from sampan.collector.shrinking import shrink
 from sampan.engine.engine import Engine
 from sampan.link.reports import Gauges, Ran, Told
+from sampan.metrics.families import OTHER
 from sampan.metrics.history import History
 from sampan.metrics.registry import Registry
 from sampan.model.access import AccessKey
@@ -228,7 +231,12 @@ class Collector:
         """What was lost on the way is told with the other numbers."""
         counter, losses, intake = self.registry.counter, self.traces.losses, self._intake
         counter("sampan_spans_taken", "Spans and log records that functions reported.", intake.taken.total)
-        counter("sampan_spans_refused", "Spans and log records that were not taken.", intake.dropped.total)
+        self.registry.counters(
+            "sampan_spans_refused",
+            "Spans, log records and requests with such that were not taken.",
+            ("faas_name", "reason"),
+            self._refused,
+        )
         counter("sampan_datagrams_lost", "Datagrams that the kernel dropped.", intake.lost)
         counter(
             "sampan_spans_lost",
@@ -245,6 +253,14 @@ class Collector:
             "Spans that other back-ends did not get.",
             lambda: sum(sum(state.dropped.values()) + state.rejected for state in self._router.states()),
         )
+
+    def _refused(self) -> Counter[tuple[str, ...]]:
+        """By function and reason; of functions that are no more together."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for (function, reason), lost in self._intake.dropped.items():
+            known = function in self._functions or function == STRANGER.function
+            found[function if known else OTHER, reason] += lost
+        return found
 
     def _ratio(self, function: str) -> float:
         ratio = self._ratios.get(function)

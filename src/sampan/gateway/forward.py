@@ -39,6 +39,7 @@ class Forward:
         self._api, self._clock, self._idle, self._max_answer = api, clock, idle, max_answer
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines()
+        self._calls: set[Relay] = set()  # of the API
 
     def http(
         self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, signed: bool
@@ -100,6 +101,7 @@ class Forward:
                     self._api.drop(connection)
                     raise exchange.refusal
                 call = Relay(exchange, connection, API_TIMEOUT, API_TIMEOUT, self._deadlines, None)
+                self._calls.add(call)
                 whole = self._upload(exchange, connection, call, b"".join(parts), exchange.method)
                 try:
                     await call.done
@@ -109,11 +111,18 @@ class Forward:
                 else:
                     return
                 finally:
+                    self._calls.discard(call)
                     self._settle(self._api, call)
         except Unreachable as away:
             raise NoCapacity("the control plane is away; try again in a moment") from away
         except (ConnectionDied, FunctionTimedOut) as broken:
             raise BadResponse("the control plane broke off its answer") from broken
+
+    def end_streams(self) -> None:
+        """Break off answers of the API that have no end, such as a followed log: they cannot be waited for."""
+        for call in list(self._calls):
+            if call.streaming:
+                call.fail(NoCapacity("the gateway is going down"))
 
     async def _send(
         self,

@@ -95,13 +95,14 @@ class Gateway:
         self.reports = Reports(reports_socket, name, journals)
         self.leases.on_opened = lambda opened: self.reports.started(opened.instance, opened.startup)
         self.reports.gauges = lambda: Gauges(self.leases.gauges(), len(self._connections))
-        forward = Forward(Upstream(str(api_socket), API_HEADERS), Clock(), limits.idle_timeout, limits.max_event)
+        api = Upstream(str(api_socket), API_HEADERS)
+        self.forward = Forward(api, Clock(), limits.idle_timeout, limits.max_event)
         invoke = Invoke(
             self.routes,
             Limits(limits, tallies or alone()),
             self.leases,
             self.sessions,
-            forward,
+            self.forward,
             self.control,
             self.reports,
             limits.max_event,
@@ -142,6 +143,7 @@ class Gateway:
         """Take nothing new, let what is in flight end within `drain`, give everything back."""
         self.draining = True
         self._stop_listening()
+        self.forward.end_streams()
         for connection in list(self._connections):
             connection.drain()
         with contextlib.suppress(TimeoutError):

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -28,6 +28,8 @@ Key = tuple[VersionKey, str, bool]
 Shape = tuple[VersionKey, str, str, int]
 """Version, qualifier, method and status: invocations that are counted alike."""
 
+Values = Mapping[tuple[str, ...], float]  # label values → number
+
 
 class Registry:
     """Numbers of the platform since this process began. clock: Unix nanoseconds."""
@@ -41,6 +43,7 @@ class Registry:
         self.reported: dict[str, Gauges] = {}  # by gateway
         self._cells: dict[Key, Cell] = {}
         self._values: list[tuple[str, str, bool, Callable[[], float]]] = []
+        self._families: list[tuple[str, str, Sequence[str], Callable[[], Values]]] = []
         self._absent: dict[str, int] = {}  # functions that are no more, and since when
         self._records = 0
         self.counter("sampan_metrics_records", "Invocations counted.", lambda: self._records)
@@ -90,6 +93,10 @@ class Registry:
         """One more number that only grows; `value` is asked at every reading. name: without `_total`."""
         self._values.append((name, help_, True, value))
 
+    def counters(self, name: str, help_: str, labels: Sequence[str], values: Callable[[], Values]) -> None:
+        """As `counter`, one for each set of label values there is."""
+        self._families.append((name, help_, labels, values))
+
     def gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         """One more number that goes up and down, e.g. the length of a queue."""
         self._values.append((name, help_, False, value))
@@ -112,6 +119,7 @@ class Registry:
             *(piece for family in self.catalogue.all() for piece in family.pieces()),
             *gauges(self.under_way(), self.instances.by_function()),
             *(_maker(*value) for value in self._values),
+            *(_family_maker(*family) for family in self._families),
         ]
 
     def under_way(self) -> dict[str, tuple[int, int]]:
@@ -153,5 +161,17 @@ class Registry:
 def _maker(name: str, help_: str, grows: bool, value: Callable[[], float]) -> Callable[[], Metric]:
     def make() -> Metric:
         return (CounterMetricFamily if grows else GaugeMetricFamily)(name, help_, value=value())
+
+    return make
+
+
+def _family_maker(
+    name: str, help_: str, labels: Sequence[str], values: Callable[[], Values]
+) -> Callable[[], Metric]:
+    def make() -> Metric:
+        family = CounterMetricFamily(name, help_, labels=labels)
+        for found, value in values().items():
+            family.add_metric(found, value)
+        return family
 
     return make
