@@ -1,6 +1,7 @@
 """HTTP calls: what the function sees, what the caller gets."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -119,6 +120,29 @@ async def test_many_pipelined_requests_are_not_taken_for_one_large_head(stage: M
         assert (await client.answer()).status == 200
     client.send(request[begun:])
     assert (await client.answer()).status == 200
+
+
+async def test_what_a_connection_was_is_free_when_it_ends(stage: MakeStage) -> None:
+    """Without a search for garbage, which comes late: until then every connection that was would be memory held."""
+    s = await stage()
+    function = await s.serve()
+
+    def connections() -> int:
+        kinds = ("ClientConnection", "HttpRequestParser", "Exchange", "Relay", "Connection", "HttpResponseParser")
+        return sum(type(each).__name__ in kinds for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = connections()
+        for _ in range(3):
+            client = await s.client()
+            assert (await client.call("GET", "/")).status == 200
+            client.writer.close()
+        function.writers[0].close()  # the one connection that all requests had
+        await s.until(lambda: connections() <= before)
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_to_head_has_a_length_and_no_body(stage: MakeStage) -> None:

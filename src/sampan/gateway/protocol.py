@@ -252,6 +252,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._front.left(self)
         self._waiting.clear()
+        self._parser = None  # which refers to us: so that nobody has to look for us in order to free us
         if self._story is not None:
             self._story.cancel()
 

@@ -171,6 +171,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._pool is not None:
             self._pool.forget(self)
+        self._parser = None  # which refers to us
         self._break(ConnectionDied("the connection was reset" if error else "the connection was closed"))
 
     def pause_writing(self) -> None:

@@ -16,8 +16,6 @@ InstanceId = NewType("InstanceId", str)
 RequestId = NewType("RequestId", str)
 """`1-<seconds, 8 hex>-<24 hex>`. Source: function-compute-api.md §3.1."""
 
-_NO_SPAN: Final = "0" * 16
-
 LATEST = "LATEST"
 """The qualifier of the mutable function."""
 
@@ -43,8 +41,8 @@ def new_instance_id() -> InstanceId:
     return InstanceId(f"c-{secrets.token_hex(12)}")
 
 
-class _Digits:
-    """Random hex digits, drawn many at once: one draw costs more than all else of an id."""
+class _Ids:
+    """Request ids. Their digits are drawn many at once: one draw costs more than all else of an id."""
 
     __slots__ = ("_at", "_drawn", "_prefix", "_second")
 
@@ -52,26 +50,24 @@ class _Digits:
         self._drawn, self._at = "", 0
         self._second, self._prefix = -1, ""
 
-    def take(self, count: int) -> str:
-        at = self._at
-        if at + count > len(self._drawn):
-            self._drawn, at = random.randbytes(_DRAWN).hex(), 0
-        self._at = at + count
-        return self._drawn[at : at + count]
-
-    def request(self, second: int) -> str:
+    def at(self, second: int) -> str:
+        """second: Unix time."""
         if second != self._second:
             self._second, self._prefix = second, f"1-{second:08x}-"
-        return self._prefix + self.take(24)
+        begin = self._at
+        if begin == len(self._drawn):
+            self._drawn, begin = random.randbytes(12 * _DRAWN).hex(), 0
+        self._at = end = begin + 24
+        return self._prefix + self._drawn[begin:end]
 
     def forget(self) -> None:
         """In a forked process: what is left was drawn for its parent."""
         self._drawn, self._at = "", 0
 
 
-_DRAWN: Final = 3072  # bytes
-_DIGITS: Final = _Digits()
-os.register_at_fork(after_in_child=_DIGITS.forget)
+_DRAWN: Final = 256  # ids
+_IDS: Final = _Ids()
+os.register_at_fork(after_in_child=_IDS.forget)
 
 
 def new_request_id(now: int = 0) -> RequestId:
@@ -79,13 +75,7 @@ def new_request_id(now: int = 0) -> RequestId:
 
     now: Unix ns, of who has read the clock already.
     """
-    return RequestId(_DIGITS.request((now or time.time_ns()) // 1_000_000_000))
-
-
-def new_span_id() -> str:
-    """16 hex digits, not all of them zero. As random as a request's id."""
-    drawn = _DIGITS.take(16)
-    return drawn if drawn != _NO_SPAN else new_span_id()
+    return RequestId(_IDS.at((now or time.time_ns()) // 1_000_000_000))
 
 
 def function_arn(region: str, account: str, function: str, qualifier: str = "") -> str:

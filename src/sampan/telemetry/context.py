@@ -8,12 +8,13 @@ Source: tracing-contract.md §4, §5.1–§5.3.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from sampan.model.invocation import Traced
-from sampan.model.names import RequestId, new_span_id
+from sampan.model.names import RequestId
 from sampan.telemetry import formats, members
 from sampan.telemetry.formats import MULTI, NONE, SINGLE, Context
 
@@ -32,6 +33,9 @@ _JAEGER_FAMILY = frozenset((FC_CONTEXT, b"uber-trace-id", b"jaeger-debug-id", b"
 DEBUG_ID_LENGTH = 128  # characters of a jaeger-debug-id that are kept
 
 _ALL = 1 << 64  # values that the lower half of a trace's id has
+_NO_SPAN: Final = "0" * 16
+_ONE: Final = "0" * 15 + "1"
+_TWO: Final = "0" * 15 + "2"
 
 Header = tuple[bytes, bytes, bytes]  # lower-case name, name as sent, value
 Told = dict[bytes, list[bytes]]
@@ -62,13 +66,17 @@ def extract(headers: Sequence[Header]) -> Context:
 def begin(context: Context, request: RequestId, ratio: float) -> Traced:
     """Where a request stands: in the trace that it came with, or in a new one that has the request's own digits.
 
-    ratio: share of new traces that is sampled.
+    ratio: share of new traces that is sampled. The request's random digits make the span ids, too: each has 16 of
+    24, so nobody else has them, and drawing others would take longer than all the rest.
     """
-    root, invocation = new_span_id(), new_span_id()
+    digits = request[11:]
+    root, invocation = digits[:16], digits[8:]
+    if root == _NO_SPAN or invocation == _NO_SPAN:
+        root, invocation = _ONE, _TWO
     if context is NONE:
-        trace = request[2:10] + request[11:]
+        trace = request[2:10] + digits
         return Traced(trace, root, invocation, "", ratio >= 1.0 or trace[16:] < _limit(ratio))
-    trace = context.trace or request[2:10] + request[11:]
+    trace = context.trace or request[2:10] + digits
     kept = sampled(context, ratio, trace)
     return Traced(trace, root, invocation, context.span, kept, context.state, context.debug_id)
 

@@ -6,6 +6,7 @@ container-contract.md A2.1.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from sampan.model.invocation import Traced
 from sampan.telemetry import members
@@ -22,9 +23,9 @@ EMPTY = (
 )
 """When tracing is off."""
 
-_FC_LINE = "X-Fc-Tracing-Opentracing-Span-Context: "
-_NO_BAGGAGE = f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json('')}\r\n"
-_ENDPOINT = "X-Fc-Tracing-Jaeger-Endpoint: "
+_FC_LINE: Final = "X-Fc-Tracing-Opentracing-Span-Context: "
+_NO_BAGGAGE: Final = f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json('')}\r\n"
+_ENDPOINT: Final = "X-Fc-Tracing-Jaeger-Endpoint: "
 
 
 def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> bytes:
@@ -32,9 +33,12 @@ def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> b
     trace, span = traced.trace, traced.invocation
     if context is NONE:  # nearly all requests: nothing but the ids is their own
         flag = "1" if traced.sampled else "0"
+        short, brief = trace, span
+        if trace[0] == "0" or span[0] == "0":
+            short, brief = trace.lstrip("0"), span.lstrip("0")
         return (
             f"traceparent: 00-{trace}-{span}-0{flag}\r\nuber-trace-id: {trace}:{span}:0:{flag}\r\n"
-            f"{_FC_LINE}{trace.lstrip('0')}:{span.lstrip('0')}:0:{flag}\r\n{_NO_BAGGAGE}{_ENDPOINT}{jaeger_endpoint}\r\n"
+            f"{_FC_LINE}{short}:{brief}:0:{flag}\r\n{_NO_BAGGAGE}{_ENDPOINT}{jaeger_endpoint}\r\n"
         ).encode()
     flag = ("3" if context.debug else "1") if traced.sampled else "0"
     level = (1 if traced.sampled else 0) + (2 if context.random else 0)
