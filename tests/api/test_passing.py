@@ -4,6 +4,7 @@ import http.client
 
 import pytest
 
+from sampan.link.reports import THERE
 from tests.api.collecting import END
 from tests.api.raw import call, connect, create_web, send, signed
 
@@ -61,6 +62,15 @@ def test_a_functions_logs_are_asked_for_as_they_were(api, clock, collecting):
     query = "?field=a%3D1&field=b%3D%26&grep=%5E%2B&tail=1"
     assert call(api, clock, "GET", LOGS + query)[0] == 200
     assert [target for target, _ in collecting.asked] == ["/functions/web/logs" + query]
+
+
+def test_the_collector_is_told_that_a_function_exists_of_which_it_may_not_have_heard(api, clock, collecting):
+    create_web(api)
+    api.run(collecting.say(b"{}", END))
+    call(api, clock, "GET", LOGS)
+    api.run(collecting.say(b"{}", END))
+    call(api, clock, "GET", LOGS.replace("/web/", "/gone/"))  # its output may be there still
+    assert [headers.get(THERE) for _, headers in collecting.asked] == ["yes", None]
 
 
 def test_the_collector_hears_of_what_is_wanted_and_nothing_of_who_wants_it(api, collecting, asked):

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from sampan.collector.output_api import routes
+from sampan.link.reports import THERE
 from sampan.model.errors import SampanError
 from sampan.model.names import version_key
 from sampan.output.levels import level_of
@@ -149,6 +150,8 @@ async def test_functions_and_instances_that_are_not_there_are_not_found(client: 
         assert (answer.status_code, answer.json()["Code"]) == (404, code)
     silent = await client.get("/functions/silent/logs")
     assert (silent.status_code, silent.text) == (200, "")
+    new = await client.get("/functions/new/logs", headers={THERE: "yes"})
+    assert (new.status_code, new.text) == (200, ""), "control has heard of it, the collector has not yet"
 
 
 async def test_a_followed_log_goes_on_from_a_token_without_gap_or_repetition(store: OutputStore) -> None:

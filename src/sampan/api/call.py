@@ -53,7 +53,7 @@ class Passed:
 class Telemetry(Protocol):
     """What knows of traces, logs, numbers and use."""
 
-    async def ask(self, target: str, accept: str) -> Passed:
+    async def ask(self, target: str, accept: str, there: bool = False) -> Passed:
         """target: path and query.  accept: media types.  Raises: CollectorAway."""
 
 

@@ -8,7 +8,8 @@ import aiohttp
 from yarl import URL
 
 from sampan.api.call import Call, Passed
-from sampan.model.errors import CollectorAway
+from sampan.link.reports import THERE
+from sampan.model.errors import CollectorAway, FunctionNotFound
 
 ANSWER = 60.0  # seconds until an answer begins; a search over all that is kept takes some
 _PASSED = ("content-type", "cache-control", "vary")
@@ -23,13 +24,12 @@ class Collector:
         connector = aiohttp.UnixConnector(str(socket), limit=256)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
 
-    async def ask(self, target: str, accept: str) -> Passed:
-        """target: path and query, as signed. Raises: CollectorAway."""
+    async def ask(self, target: str, accept: str, there: bool = False) -> Passed:
+        """target: path and query, as signed.  there: the function it is about exists. Raises: CollectorAway."""
         url = URL(f"http://collector{quote(target, _ASCII, 'latin-1')}", encoded=True)  # nothing is written anew
         try:
-            answer = await self._session.get(
-                url, headers={"accept": accept or "*/*", "accept-encoding": "identity"}, allow_redirects=False
-            )
+            told = {"accept": accept or "*/*", "accept-encoding": "identity"} | ({THERE: "yes"} if there else {})
+            answer = await self._session.get(url, headers=told, allow_redirects=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise CollectorAway from error
         headers = {name: answer.headers[name] for name in _PASSED if name in answer.headers}
@@ -56,12 +56,16 @@ async def ask(call: Call) -> Passed:
 
 
 async def logs(call: Call) -> Passed:
-    """A function's output, which outlives it. Without the collector the catalog tells whether there is such one.
+    """A function's output, which outlives it; of one that was made just now the collector may not have heard.
 
     Raises: CollectorAway, FunctionNotFound.
     """
     try:
-        return await ask(call)
-    except CollectorAway:
         await call.catalog.functions.get(call.function)
-        raise
+        missing = None
+    except FunctionNotFound as error:
+        missing = error
+    try:
+        return await call.platform.collector.ask(call.target, call.accept, there=missing is None)
+    except CollectorAway as away:
+        raise (missing or away) from None

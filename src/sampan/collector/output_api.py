@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from sampan.link.reports import THERE
 from sampan.model.errors import FunctionNotFound, InstanceNotFound, InvalidArgument
 from sampan.output.blocks import version_of
 from sampan.output.levels import NAMES, WORDS, Level
@@ -59,7 +60,8 @@ class _Api:
     async def logs(self, request: Request) -> Response:
         """What may be wrong is found before the answer begins. Raises: InvalidArgument, NotFound."""
         name, query = request.path_params["name"], request.query_params
-        if not self._exists(name) and not await self._store.has(name):
+        there = THERE in request.headers or self._exists(name)
+        if not there and not await self._store.has(name):
             raise FunctionNotFound(name)
         matcher = Matcher(wanted(name, list(query.multi_items()), self._clock()))
         instance = matcher.wanted.instance

@@ -17,6 +17,9 @@ from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord, VersionFacts
 from sampan.model.names import InstanceId, VersionKey
 
+THERE = "x-sampan-there"
+"""Header of a question that control passes on about a function: it exists, whatever `Told` has told so far."""
+
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
     pass
