@@ -75,7 +75,8 @@ def begin(context: Context, request: RequestId, ratio: float) -> Traced:
         root, invocation = _ONE, _TWO
     if context is NONE:
         trace = request[2:10] + digits
-        return Traced(trace, root, invocation, "", ratio >= 1.0 or trace[16:] < _limit(ratio))
+        drawn = ratio >= 1.0 or (ratio > 0.0 and trace[16:] < _limit(ratio))
+        return Traced(trace, root, invocation, "", drawn)
     trace = context.trace or request[2:10] + digits
     kept = sampled(context, ratio, trace)
     return Traced(trace, root, invocation, context.span, kept, context.state, context.debug_id)
