@@ -1,3 +1,4 @@
+import asyncio
 import stat
 
 import pytest
@@ -63,3 +64,25 @@ async def test_every_commit_is_synced(tmp_path):
         assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
         assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
     await database.close()
+
+
+async def test_the_end_waits_for_what_was_cancelled_in_the_middle(tmp_path):
+    """Else a connection's thread outlives the loop that it answers to."""
+    opened = Database(sqlite_url(tmp_path / "one.db"))
+    begun = asyncio.Event()
+
+    long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n"
+
+    async def count():
+        async with opened.read() as connection:
+            begun.set()
+            await connection.exec_driver_sql(long)
+
+    counting = asyncio.ensure_future(count())
+    await begun.wait()
+    await asyncio.sleep(0.01)
+    counting.cancel()
+    await asyncio.gather(counting, return_exceptions=True)
+    assert counting.cancelled()
+    await opened.close()
+    assert not any(thread.is_alive() for thread in opened._threads)

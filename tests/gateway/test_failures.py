@@ -29,6 +29,7 @@ class Stuck:
             await self.go.wait()
         finally:
             gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)  # the next request is read by somebody else
         writer.write(reply(b"late"))
 
 

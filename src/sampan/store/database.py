@@ -13,7 +13,9 @@ import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 from alembic import command
 from alembic.config import Config
@@ -26,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 BUSY_TIMEOUT = 30  # seconds a writer waits for another one, whose disk may be slow to confirm, before it fails
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+ENDING = 10.0  # seconds, at most, that the end waits for a connection that is at work
 _DRIVERS = {"sqlite": "sqlite+aiosqlite"}  # the asynchronous driver per kind of database
 _WRITES = "sampan_writes"
 
@@ -75,6 +78,11 @@ class Database:
         self._engine = create_async_engine(parsed.set(drivername=_DRIVERS[parsed.get_backend_name()]))
         _prepare(self._engine.sync_engine)
         self._writing = asyncio.Lock()
+        self._threads: WeakSet[Thread] = WeakSet()  # one per connection, in which the driver works
+
+        @event.listens_for(self._engine.sync_engine, "connect")
+        def connected(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+            self._threads.add(connection.driver_connection._thread)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -109,7 +117,10 @@ class Database:
             await raw.executescript(f"PRAGMA incremental_vacuum({pages})")  # `execute` ends after the first page
 
     async def close(self) -> None:
+        """When what was cancelled in the middle has ended, too: its connection may still be at work."""
         await self._engine.dispose()
+        for thread in list(self._threads):
+            await asyncio.to_thread(thread.join, ENDING)
 
 
 async def put(connection: AsyncConnection, table: Table, rows: Sequence[Sequence[object]]) -> None:
