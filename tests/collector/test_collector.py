@@ -113,9 +113,20 @@ async def staged(
     finally:
         stage.close()
         running.cancel()
+        await asyncio.sleep(0)
+        running.cancel()  # as a group of tasks that is left does
         await asyncio.gather(running, return_exceptions=True)
         await stage.collector.close()
         await stage.database.close()
+
+
+async def test_what_a_gateway_leaves_at_the_very_end_is_written_down(tmp_path: Path) -> None:
+    with in_memory() as journals:
+        async with staged(tmp_path, journals):
+            left = Journal(LIFE, journals / f"g1{SUFFIX}")
+            left.add(record())
+            abandon(left)
+        assert list(journals.iterdir()) == []
 
 
 def ask(stage: Stage) -> httpx.AsyncClient:

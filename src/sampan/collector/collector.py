@@ -92,6 +92,7 @@ class Collector:
         self._instances = Instances(engine, self.registry, self.metering.watched, self.metering.measured)
         self._intake = Intake(self._instances.who, self._take, self._take_logs, self._ratio, given)
         self._late = LateStages(lambda record: self._tell((record,)))
+        self._reports: Reports | None = None
         self._listens = asyncio.Event()
         self._count()
 
@@ -116,24 +117,20 @@ class Collector:
         """Go on from what was written down. Before anything else."""
         await self.metering.load()
 
-    async def run(self, reports: Path, journals: Path | None, sockets: IntakeSockets) -> None:
-        """For ever. reports: the socket that gateways report to.  journals: the directory of theirs."""
-        listener = Reports(self.metering.ledger, self, journals)
-        self._behind = lambda: listener.behind
-        await listener.listen(reports)
+    async def run(self, socket: Path, journals: Path | None, sockets: IntakeSockets) -> None:
+        """For ever. socket: that gateways report to.  journals: the directory of theirs."""
+        reports = self._reports = Reports(self.metering.ledger, self, journals)
+        await reports.listen(socket)
         self._listens.set()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for part in (listener, self.metering, self.history, self.traces, self._router, self._instances):
-                    group.create_task(part.run())
-                group.create_task(self._output.run())
-                group.create_task(self._intake.serve(sockets))
-                group.create_task(self._roll())
-                group.create_task(shrink(self._database))
-                if self._logs is not None:
-                    group.create_task(self._logs.run())
-        finally:
-            await listener.close()  # its records make series and spans, so it comes before `close` of the rest
+        async with asyncio.TaskGroup() as group:
+            for part in (reports, self.metering, self.history, self.traces, self._router, self._instances):
+                group.create_task(part.run())
+            group.create_task(self._output.run())
+            group.create_task(self._intake.serve(sockets))
+            group.create_task(self._roll())
+            group.create_task(shrink(self._database))
+            if self._logs is not None:
+                group.create_task(self._logs.run())
 
     async def listening(self) -> None:
         """Returns once everything that is to be taken in is."""
@@ -141,7 +138,9 @@ class Collector:
         await self._intake.listening.wait()
 
     async def close(self) -> None:
-        """Write and send what is held."""
+        """After `run`: write and send what is held, what killed gateways left included."""
+        if self._reports is not None:
+            await self._reports.close()  # its records make series and spans
         self._late.close()
         leaving = [self.traces.close(), self.history.close(), self.metering.close(), self._router.close()]
         if self._logs is not None:
