@@ -129,6 +129,24 @@ async def test_what_a_gateway_leaves_at_the_very_end_is_written_down(tmp_path: P
         assert list(journals.iterdir()) == []
 
 
+async def test_traces_give_way_while_records_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sampan.collector.reports.BEHIND", 1)
+    async with staged(tmp_path) as stage:
+        assert not stage.collector.traces._busy()
+        written, ledger = asyncio.Event(), stage.collector.metering.ledger
+        add = ledger.add
+
+        async def slow(batches: Any) -> Any:
+            await written.wait()
+            return await add(batches)
+
+        monkeypatch.setattr(ledger, "add", slow)
+        await stage.say(Records(1, (record(1), record(2)), {}))
+        await stage.until(stage.collector.traces._busy)
+        written.set()
+        await stage.until(lambda: not stage.collector.traces._busy())
+
+
 def ask(stage: Stage) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app(stage.collector.routes()))
     return httpx.AsyncClient(transport=transport, base_url="http://collector")

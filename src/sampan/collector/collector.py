@@ -74,8 +74,8 @@ class Collector:
         self.registry = Registry()
         self.history = History(database, self.registry, given.metrics_keep)
         self.metering = Metering(database, given, self.history.keep)
-        self._behind: Callable[[], bool] = lambda: False  # records wait: traces let them
-        self.traces = TraceStore(database, given.trace_keep, given.trace_mb, busy=lambda: self._behind())
+        self._reports: Reports | None = None
+        self.traces = TraceStore(database, given.trace_keep, given.trace_mb, busy=self._behind)
         self._logs: Exporter[LogRecord] | None = (
             exporter(given, LOGS, otlp_logs.encode_logs, lambda record: LINE + len(record.text))
             if given.otlp_logs
@@ -92,7 +92,6 @@ class Collector:
         self._instances = Instances(engine, self.registry, self.metering.watched, self.metering.measured)
         self._intake = Intake(self._instances.who, self._take, self._take_logs, self._ratio, given)
         self._late = LateStages(lambda record: self._tell((record,)))
-        self._reports: Reports | None = None
         self._listens = asyncio.Event()
         self._count()
 
@@ -197,6 +196,10 @@ class Collector:
             ]
             if some:
                 self._router.offer([span for each in some for span in each.spans()])
+
+    def _behind(self) -> bool:
+        """Whether records wait: traces let them."""
+        return self._reports is not None and self._reports.behind
 
     def _facts_of(self, version: VersionKey) -> VersionFacts | None:
         return self._facts.get(version) or self._past.get(version)
