@@ -49,7 +49,7 @@ class Gateway:
         return await self.sessions.slot(Exchange(cast(Client, None)), self.town.served, id_)
 
     async def request(self, id_: str, seconds: float = 0.0) -> InstanceId:
-        """Where a request of this session ran."""
+        """Where a request of the caller's session ran."""
         with await self.slot(id_) as instance:
             await asyncio.sleep(seconds)
             return instance.grant.instance

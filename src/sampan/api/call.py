@@ -54,7 +54,10 @@ class Telemetry(Protocol):
     """What knows of traces, logs, numbers and use."""
 
     async def ask(self, target: str, accept: str, there: bool = False) -> Passed:
-        """target: path and query.  accept: media types.  Raises: CollectorAway."""
+        """target: path and query.  accept: media types.  there: the function it is about exists.
+
+        Raises: CollectorAway.
+        """
 
 
 class Status(Protocol):

@@ -7,9 +7,8 @@ once, whoever tells of it and however often.
 from collections.abc import Sequence
 
 from sampan.link.reports import Ran
-from sampan.meter import tables
-from sampan.meter.rows import add_sums, near, unite
-from sampan.meter.stretches import Stretch, common, milliseconds, nanoseconds
+from sampan.meter.rows import add_sums, charge_time
+from sampan.meter.stretches import Stretch
 from sampan.meter.sums import LONGEST, Sums
 from sampan.model.names import VersionKey
 from sampan.store.database import Database
@@ -29,17 +28,5 @@ class Hooks:
                 given.setdefault(run.instance, (run.version, []))[1].append((run.begin, run.end))
         sums = Sums()
         async with self._database.write() as connection:
-            busy = {instance: stretches for instance, (_, stretches) in given.items()}
-            united = await unite(connection, tables.stretches, busy)
-            new = {instance: each.new for instance, each in united.items() if each.new}
-            kept_ready = await near(connection, tables.provisioned, new)
-            for instance, each in united.items():
-                version = given[instance][0]
-                for sign, stretches in ((1, each.inserted), (-1, each.removed)):
-                    for stretch in stretches:
-                        for minute, amount in milliseconds(stretch):
-                            sums.add(version, minute, active_ms=sign * amount)
-                for stretch in common(each.new, kept_ready.get(instance, [])):
-                    for minute, amount in nanoseconds(stretch):
-                        sums.add(version, minute, covered_ns=amount)
+            await charge_time(connection, given, sums)
             await add_sums(connection, sums)

@@ -5,7 +5,6 @@ confirmed. So there is no moment at which a record is in without being summed, a
 """
 
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sampan.meter import tables
 from sampan.meter.blocks import by_version, packed
 from sampan.meter.lifetimes import Changes, Life
-from sampan.meter.rows import add_sums, near, pieces, unite
-from sampan.meter.stretches import common, milliseconds, nanoseconds
+from sampan.meter.rows import add_sums, charge_time, near, pieces, unite
+from sampan.meter.stretches import common, nanoseconds
 from sampan.meter.sums import Sums, times
 from sampan.model.invocation import InvocationRecord, VersionFacts
 from sampan.model.names import VersionKey
@@ -65,7 +64,7 @@ class Ledger:
                 sums = Sums()
                 for version, some in groups.items():
                     sums.count(version, some)
-                await _time(connection, groups, sums)
+                await charge_time(connection, times(groups), sums)
                 await add_sums(connection, sums)
                 if self._beside is not None:
                     versions = {key: facts for batch in batches for key, facts in batch.versions.items()}
@@ -168,28 +167,6 @@ async def _confirm(connection: AsyncConnection, progress: Progress, before: Mapp
         await connection.execute(
             changed.values(kept=bindparam("upto"), missing=counted, seen=bindparam("now")), rows
         )
-
-
-async def _time(
-    connection: AsyncConnection, groups: Mapping[VersionKey, Sequence[InvocationRecord]], sums: Sums
-) -> None:
-    """The records' time in their instances, united with what is known of those."""
-    given = times(groups)
-    united = await unite(connection, tables.stretches, {instance: each for instance, (_, each) in given.items()})
-    new = {instance: each.new for instance, each in united.items() if each.new}
-    kept_ready = await near(connection, tables.provisioned, new)
-    for instance, each in united.items():
-        version = given[instance][0]
-        active: Counter[int] = Counter()
-        for sign, stretches in ((1, each.inserted), (-1, each.removed)):
-            for stretch in stretches:
-                for minute, amount in milliseconds(stretch):
-                    active[minute] += sign * amount
-        for minute, amount in active.items():
-            sums.add(version, minute, active_ms=amount)
-        for stretch in common(each.new, kept_ready.get(instance, [])):
-            for minute, amount in nanoseconds(stretch):
-                sums.add(version, minute, covered_ns=amount)
 
 
 async def _write_lives(connection: AsyncConnection, changes: Changes) -> None:

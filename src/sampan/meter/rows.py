@@ -1,6 +1,7 @@
 """Sums and stretches in the database: added to what is there, within the caller's transaction."""
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,8 +11,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sampan.meter import tables
-from sampan.meter.stretches import Stretch, union, without
+from sampan.meter.stretches import Stretch, common, milliseconds, nanoseconds, union, without
 from sampan.meter.sums import Key, Sums
+from sampan.model.names import VersionKey
 from sampan.store.database import put
 
 AT_ONCE = 500  # rows asked for in one statement
@@ -52,6 +54,30 @@ _ADD = _ADD.on_conflict_do_update(
         "memory_peak": func.max(tables.usage.c.memory_peak, _ADD.excluded.memory_peak),
     },
 )
+
+
+async def charge_time(
+    connection: AsyncConnection, given: Mapping[str, tuple[VersionKey, Sequence[Stretch]]], sums: Sums
+) -> None:
+    """Time in instances, united with what is known of those: what is new of it is added to `sums`.
+
+    given: by instance, with its version.
+    """
+    united = await unite(connection, tables.stretches, {instance: each for instance, (_, each) in given.items()})
+    new = {instance: each.new for instance, each in united.items() if each.new}
+    kept_ready = await near(connection, tables.provisioned, new)
+    for instance, each in united.items():
+        version = given[instance][0]
+        active: Counter[int] = Counter()
+        for sign, stretches in ((1, each.inserted), (-1, each.removed)):
+            for stretch in stretches:
+                for minute, amount in milliseconds(stretch):
+                    active[minute] += sign * amount
+        for minute, amount in active.items():
+            sums.add(version, minute, active_ms=amount)
+        for stretch in common(each.new, kept_ready.get(instance, [])):
+            for minute, amount in nanoseconds(stretch):
+                sums.add(version, minute, covered_ns=amount)
 
 
 async def unite(
