@@ -33,14 +33,7 @@ LOG_KEPT = 8 << 20
 """Bytes of an instance's log; sandboxd bounds logs too."""
 
 
-class _Records(msgspec.Struct, frozen=True, tag="Records"):
-    """As `link.reports.Records`, left encoded."""
-
-    seq: int
-    records: list[msgspec.Raw]
-
-
-Reported = reports.Hello | _Records | reports.Started | reports.Gauges
+Reported = reports.Hello | reports.EncodedRecords | reports.Started | reports.Gauges
 
 
 class Staged:
@@ -63,7 +56,7 @@ class Staged:
 
     def keep(self, one: "channel.Channel[Reported, Kept]", message: "Reported") -> None:
         """Confirm at once: what a collector does with records is not the gateway's cost."""
-        if isinstance(message, _Records):
+        if isinstance(message, reports.EncodedRecords):
             one.send(Kept(message.seq + len(message.records) - 1))
 
     async def bound_logs(self) -> None:
