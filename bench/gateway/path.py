@@ -51,7 +51,11 @@ class Far:
     """A transport whose other end answers whatever is written to it."""
 
     def __init__(
-        self, protocol: asyncio.Protocol, answer: bytes, budget: Iterator[int] | None = None, expected: bytes = b""
+        self,
+        protocol: ClientConnection | Connection,
+        answer: bytes,
+        budget: Iterator[int] | None = None,
+        expected: bytes = b"",
     ) -> None:
         """budget: of answers; where it ends the other end is silent.  expected: how all that is written begins."""
         self._protocol, self._answer, self._budget, self._expected = protocol, answer, budget, expected

@@ -108,6 +108,22 @@ async def test_a_header_leads_to_one_instance_and_reaches_the_function(stage: Ma
     assert {request["my-session"] for function in functions for request in function.requests} == set(homes)
 
 
+async def test_requests_of_a_session_that_has_no_instance_yet_wait_for_the_same(stage: MakeStage) -> None:
+    one = await stage()
+    version = await one.route(concurrency=2, affinity=HEADER)
+    calls = [asyncio.create_task(one.call(My_Session="new")) for _ in range(2)]
+    await one.until(lambda: bool(one.said(Want)))
+    one.grant(version.key, await one.function(named("a")), 2)
+    assert [(await call).body for call in calls] == [b"a", b"a"]
+
+
+async def test_requests_of_a_session_that_gets_no_instance_end_in_time(stage: MakeStage) -> None:
+    one = await stage()
+    await one.route(concurrency=2, affinity=HEADER, queue_wait=0.2)
+    answers = await asyncio.gather(one.call(My_Session="new"), one.call(My_Session="new"))
+    assert [answer.status for answer in answers] == [503, 503]
+
+
 async def test_a_caller_without_the_header_is_told_a_session_to_use(stage: MakeStage) -> None:
     one = await stage()
     await crew(one, HEADER)

@@ -46,14 +46,14 @@ async def test_the_instance_used_last_is_used_next() -> None:
     desk = Desk()
     desk.grant("a")
     desk.grant("b")
-    first, second = desk.leases.take(VERSION), desk.leases.take(VERSION)
+    first, second = desk.leases.take(VERSION.key), desk.leases.take(VERSION.key)
     assert first is not None
     assert second is not None
-    assert desk.leases.take(VERSION) is None
+    assert desk.leases.take(VERSION.key) is None
     for slot in (first, second):
         with slot:
             pass
-    again = desk.leases.take(VERSION)
+    again = desk.leases.take(VERSION.key)
     assert again is not None
     assert again.instance is second.instance
 
@@ -86,7 +86,7 @@ async def test_a_wait_has_an_end() -> None:
 async def test_a_version_without_a_route_is_forgotten_once_nobody_can_come_for_it() -> None:
     desk = Desk()
     desk.grant("a")
-    slot = desk.leases.take(VERSION)
+    slot = desk.leases.take(VERSION.key)
     assert slot is not None
     desk.leases.learn({})
     await asyncio.sleep(REMEMBERED)
@@ -118,7 +118,7 @@ async def test_an_idle_lease_is_given_back_after_the_freeze_delay() -> None:
     desk = Desk()
     desk.grant("a")
     await asyncio.sleep(0.9)
-    slot = desk.leases.take(VERSION)
+    slot = desk.leases.take(VERSION.key)
     assert slot is not None
     with slot:
         await asyncio.sleep(5)
@@ -127,14 +127,14 @@ async def test_an_idle_lease_is_given_back_after_the_freeze_delay() -> None:
     assert not desk.given_back()
     await asyncio.sleep(0.3)
     assert desk.given_back() == ["a"]
-    assert desk.leases.take(VERSION) is None
+    assert desk.leases.take(VERSION.key) is None
 
 
 @pytest.mark.parametrize(("reports", "after"), [(False, 1.0), (True, 3.0)])
 async def test_an_instance_that_may_have_spans_to_report_stays_awake_for_that(reports: bool, after: float) -> None:
     desk = Desk(flush_window=3.0)
     desk.grant("a")
-    slot = desk.leases.take(VERSION)
+    slot = desk.leases.take(VERSION.key)
     assert slot is not None
     with slot as instance:
         instance.reports = reports
@@ -163,14 +163,14 @@ async def test_a_slot_given_to_a_waiter_that_was_cancelled_in_that_turn_is_not_l
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert desk.leases.take(VERSION) is not None
+    assert desk.leases.take(VERSION.key) is not None
 
 
 async def test_a_lost_instance_is_told_once_even_if_control_was_away() -> None:
     desk = Desk()
     desk.grant("a", slots=2)
     desk.up = False
-    slot = desk.leases.take(VERSION)
+    slot = desk.leases.take(VERSION.key)
     assert slot is not None
     with slot as instance:
         desk.leases.lose(instance, "timed out", replace=True)
@@ -185,14 +185,14 @@ async def test_a_lost_instance_is_told_once_even_if_control_was_away() -> None:
 async def test_a_regranted_instance_keeps_count_of_what_is_still_in_it() -> None:
     desk = Desk()
     desk.grant("a", slots=2)
-    slot = desk.leases.take(VERSION)
+    slot = desk.leases.take(VERSION.key)
     assert slot is not None
     with slot as instance:
         desk.leases.lose(instance, "broke a connection")
         desk.grant("a", slots=2)
-        assert desk.leases.take(VERSION) is not None
-        assert desk.leases.take(VERSION) is None
-    assert desk.leases.take(VERSION) is not None
+        assert desk.leases.take(VERSION.key) is not None
+        assert desk.leases.take(VERSION.key) is None
+    assert desk.leases.take(VERSION.key) is not None
 
 
 class Promises(RuleBasedStateMachine):
@@ -235,7 +235,7 @@ class Promises(RuleBasedStateMachine):
     @rule()
     def take_or_wait(self) -> None:
         async def act() -> None:
-            slot = self.desk.leases.take(VERSION)
+            slot = self.desk.leases.take(VERSION.key)
             if slot is not None:
                 assert not self.waiting, "somebody jumped the queue"
                 self.held.append(slot)
@@ -359,7 +359,7 @@ async def test_an_instance_granted_while_it_starts_serves_once_its_port_accepts(
     waiting = desk.wait()
     await asyncio.sleep(0)
     desk.leases.grant(port.grant())
-    assert desk.leases.take(VERSION) is None
+    assert desk.leases.take(VERSION.key) is None
     await asyncio.sleep(0.02)
     assert not waiting.done()
     async with await port.opens():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sampan.gateway.story import Story, within
+from sampan.gateway.story import Story, Wait, within
 
 
 def told(coroutine: Coroutine[Any, Any, None]) -> Story:
@@ -70,6 +70,108 @@ async def test_it_is_cancelled_where_it_waits_though_its_result_has_just_come(re
     assert heard == [], "not before the next turn: who cancels it may be in the middle of something"
     await asyncio.sleep(0)
     assert heard == ["cancelled", "tidied"]
+
+
+async def test_who_ends_a_wait_goes_on_with_the_story_at_once() -> None:
+    wait, heard = Wait(), []
+
+    async def work() -> None:
+        await wait
+        heard.append("over")
+        await Wait()
+
+    told(work())
+    assert not wait.kept
+    wait.end()
+    assert heard == ["over"]
+    assert wait.kept
+
+
+async def test_a_wait_that_is_over_is_not_waited_for() -> None:
+    wait, heard = Wait(), []
+
+    async def work() -> None:
+        await wait
+        heard.append("over")
+
+    wait.end()
+    assert told(work()).over
+    assert heard == ["over"]
+
+
+async def test_a_wait_fails_where_it_was_waited_for_and_not_in_the_middle_of_anything() -> None:
+    wait, heard = Wait(), []
+
+    async def work() -> None:
+        try:
+            await wait
+        except OSError as error:
+            heard.append(str(error))
+
+    told(work())
+    wait.fail(OSError("broken"))
+    assert (heard, wait.over, wait.kept) == ([], True, False)
+    await asyncio.sleep(0)
+    assert heard == ["broken"]
+
+
+@pytest.mark.parametrize("how", ["end", "fail", "neither"])
+@pytest.mark.parametrize("first", ["cancel", "wait"])
+async def test_a_story_that_is_cancelled_while_its_wait_ends_takes_one_step(how: str, first: str) -> None:
+    wait, later, heard = Wait(), Wait(), []
+
+    async def work() -> None:
+        try:
+            await wait
+            heard.append("kept")
+        except (asyncio.CancelledError, OSError) as error:
+            heard.append(type(error).__name__)
+        try:
+            await later
+        except asyncio.CancelledError:
+            heard.append("cancelled later")
+
+    def over() -> None:
+        if how == "end":
+            wait.end()
+        elif how == "fail":
+            wait.fail(OSError("broken"))
+
+    story = told(work())
+    for act in (story.cancel, over) if first == "cancel" else (over, story.cancel):
+        act()
+    await asyncio.sleep(0.01)
+    if how == "end" and first == "wait":
+        assert heard == ["kept", "cancelled later"]
+    else:
+        assert heard == ["CancelledError"], "and it waits for what comes next"
+        later.end()
+    assert story.over
+
+
+async def test_who_wanted_to_hear_of_its_end_does() -> None:
+    heard: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    story = Story(work(), asyncio.get_running_loop(), lambda: heard.append("over"))
+    story.begin()
+    assert heard == []
+    await asyncio.sleep(0.01)
+    assert heard == ["over"]
+
+
+async def test_one_that_is_cancelled_before_it_begins_does_nothing_and_is_over() -> None:
+    heard: list[str] = []
+
+    async def work() -> None:
+        heard.append("begun")
+
+    story = Story(work(), asyncio.get_running_loop(), lambda: heard.append("over"))
+    story.cancel()
+    story.begin()
+    assert heard == ["over"]
 
 
 async def test_one_that_is_cancelled_by_what_it_does_itself_ends_where_it_waits_next() -> None:

@@ -5,9 +5,9 @@ A timer costs 2 µs to set and cancel, an entry here 0.2 µs; in return a deadli
 
 import asyncio
 import math
-from typing import Protocol
+from typing import Final, Protocol
 
-GRAIN = 0.1  # seconds between looks, while there is anything to look at
+GRAIN: Final = 0.1  # seconds between looks, while there is anything to look at
 
 
 class Timed(Protocol):

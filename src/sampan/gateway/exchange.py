@@ -8,10 +8,11 @@ finished; one that was begun and cannot be finished is cut, never ended as if it
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from enum import IntEnum
 from http import HTTPStatus
-from typing import Protocol
+from typing import Final, Protocol
 
 from sampan.model.errors import EntityTooLarge, SampanError
 from sampan.model.instance import Stage
@@ -55,23 +56,42 @@ class CrossOrigin(Protocol):
     def lines(self, origin: bytes, headers: Sequence[tuple[bytes, bytes, bytes]]) -> bytes: ...
 
 
-class Client(Protocol):
+class Client(ABC):
     """The connection an exchange belongs to, as the exchange sees it."""
 
-    @property
-    def peer(self) -> bytes: ...
-    @property
-    def draining(self) -> bool: ...
-    @property
-    def congested(self) -> bool: ...
+    def __init__(self) -> None:
+        self.peer = b""  # the address it comes from
+        self.congested = False  # it does not take what is written to it
+        self.draining = False  # it ends with the answer under way
 
+    @abstractmethod
     def write(self, data: bytes) -> None: ...
+
+    @abstractmethod
     def writelines(self, pieces: list[bytes]) -> None: ...
+
+    @abstractmethod
     def hold(self, reason: int) -> None: ...
+
+    @abstractmethod
     def release(self, reason: int) -> None: ...
+
+    @abstractmethod
     def tunnel_to(self, transport: asyncio.Transport) -> None: ...
+
+    @abstractmethod
     def ended(self, exchange: "Exchange") -> None: ...
+
+    @abstractmethod
     def cut(self) -> None: ...
+
+
+class Ending(ABC):
+    """Whoever is to hear that the end of an answer is about to be sent."""
+
+    @abstractmethod
+    def tell(self, failed: bool) -> None:
+        """failed: the function failed."""
 
 
 class Hold(IntEnum):
@@ -178,14 +198,20 @@ class _Nowhere:
 
 _NOWHERE = _Nowhere()
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CLOSE = b"Connection: close\r\n"
-_KEEP = b"Connection: keep-alive\r\n"  # said to HTTP/1.0 only, where it is not the rule
-_CHUNKED = b"Transfer-Encoding: chunked\r\n"
-_NO_BODY = frozenset((204, 304))
-_EMPTY, _SIZED, _CHUNKED_BODY, _UNTIL_CLOSE = Framing  # reading a member of an enum takes 40 ns
-_NONE: frozenset[bytes] = frozenset()
+STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP: Final = b"Connection: keep-alive\r\n"  # said to HTTP/1.0 only, where it is not the rule
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_NO_BODY: Final = frozenset((204, 304))
+_EMPTY: Final = Framing.EMPTY  # reading a member of an enum takes 40 ns
+_SIZED: Final = Framing.SIZED
+_CHUNKED_BODY: Final = Framing.CHUNKED
+_UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
+_NONE: Final[frozenset[bytes]] = frozenset()
+_now: Final = time.time_ns
 
 
 class Exchange:
@@ -245,7 +271,7 @@ class Exchange:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.received = now = time.time_ns()
+        self.received = now = _now()
         self.request: RequestId = new_request_id(now)
         self.leased = 0
         self.first_byte = 0
@@ -275,7 +301,6 @@ class Exchange:
         self.startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
         self.error = ""  # the code of what went wrong
         self.reason = ""  # the same, for people
-        self.secure = False  # the connection is TLS
         self.forwarded = b""
         self.forwarded_for = b""
         self.proto_told = False  # an X-Forwarded-Proto came in
@@ -289,7 +314,7 @@ class Exchange:
         self.finished = False
         self.framing: Framing = _EMPTY
         self.added = b""  # header lines that the answer gets, whatever it is
-        self.answered: Callable[[bool], None] | None = None  # before the end is sent; whether the function failed
+        self.answered: Ending | None = None
         self.recorded = False
         self._pieces: list[bytes] = []
 
@@ -329,7 +354,7 @@ class Exchange:
         if body:
             self.send(body)
         if self.answered is not None:
-            self.answered(False)
+            self.answered.tell(False)
         self.finish()
 
     def begin(self, status: int, lines: bytes, length: int | None) -> None:

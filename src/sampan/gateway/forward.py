@@ -6,8 +6,8 @@ before any byte of an answer. Source: container-contract.md A2.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Final, TypeVar
 
 from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import Exchange
@@ -18,15 +18,17 @@ from sampan.gateway.instance import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import HttpTarget, Served
-from sampan.gateway.upstream import Connection, ConnectionDied, Unreachable, Upstream
+from sampan.gateway.upstream import ConnectionDied, Unreachable, Upstream
 from sampan.gateway.upstream_http2 import Http2Upstream
 from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, NoCapacity
 
 API_TIMEOUT = 600.0  # seconds; a deploy that waits for its image takes its time
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 
-_PROTO_HTTP, _PROTO_HTTPS = b'";proto=http\r\n', b'";proto=https\r\n'
-_FORWARDED_HTTP, _FORWARDED_HTTPS = b"X-Forwarded-Proto: http\r\n", b"X-Forwarded-Proto: https\r\n"
+_HTTP: Final = b'";proto=http\r\nX-Forwarded-Proto: http\r\n'
+_HTTPS: Final = b'";proto=https\r\nX-Forwarded-Proto: https\r\n'
+_TOLD_HTTP: Final = b'";proto=http\r\n'
+_TOLD_HTTPS: Final = b'";proto=https\r\n'
 
 Call = TypeVar("Call", bound=Underway)
 
@@ -48,17 +50,13 @@ class Forward:
 
         Raises: Unreachable, FunctionExited, FunctionTimedOut, BadResponse.
         """
-        timeout = served.version.timeout
+        timeout = served.timeout
         idle = max(timeout, self._idle)
         head = http_head(exchange, target, served, signed)
         if exchange.grpc:
             return self._grpc(exchange, instance, timeout, idle, head)
-        return self._send(
-            exchange,
-            instance,
-            head,
-            lambda connection: Relay(exchange, connection, timeout, idle, self._deadlines, self._clock),
-        )
+        call = Relay(exchange, timeout, idle, self._deadlines, self._clock)
+        return self._send(call, instance.upstream, head, exchange.method)
 
     async def _grpc(
         self, exchange: Exchange, instance: Instance, timeout: float, idle: float, head: bytes
@@ -75,16 +73,11 @@ class Forward:
         self, exchange: Exchange, served: Served, instance: Instance, body: bytes
     ) -> Coroutine[object, object, Collect]:
         """An event call; its body is whole. Raises: as `http`."""
-        timeout = served.version.timeout
+        timeout = served.timeout
         idle = max(timeout, self._idle)
         head = event_head(exchange, served, instance, len(body)) + body
-        return self._send(
-            exchange,
-            instance,
-            head,
-            lambda connection: Collect(exchange, connection, timeout, idle, self._deadlines, self._max_answer),
-            method=b"POST",
-        )
+        call = Collect(exchange, timeout, idle, self._deadlines, self._max_answer)
+        return self._send(call, instance.upstream, head, b"POST")
 
     async def api(self, exchange: Exchange) -> None:
         """What is no invocation. Raises: NoCapacity while control is away, BadResponse."""
@@ -100,9 +93,10 @@ class Forward:
                 if exchange.refusal is not None:  # its body went wrong meanwhile
                     self._api.drop(connection)
                     raise exchange.refusal
-                call = Relay(exchange, connection, API_TIMEOUT, API_TIMEOUT, self._deadlines, None)
+                call = Relay(exchange, API_TIMEOUT, API_TIMEOUT, self._deadlines, None)
+                call.begin(connection)
                 self._calls.add(call)
-                whole = self._upload(exchange, connection, call, b"".join(parts), exchange.method)
+                whole = self._upload(call, b"".join(parts), exchange.method)
                 try:
                     await call.done
                 except ConnectionDied:
@@ -124,32 +118,22 @@ class Forward:
             if call.streaming:
                 call.fail(NoCapacity("the gateway is going down"))
 
-    async def _send(
-        self,
-        exchange: Exchange,
-        instance: Instance,
-        head: bytes,
-        make: Callable[[Connection], Call],
-        method: bytes = b"",
-    ) -> Call:
-        loop = self._loop
-        method = method or exchange.method
-        idempotent = method in _IDEMPOTENT
-        upstream = instance.upstream
-        begun = loop.time()
+    async def _send(self, call: Call, upstream: Upstream, head: bytes, method: bytes) -> Call:
+        begun = now = self._loop.time()
+        exchange, idempotent = call.exchange, method in _IDEMPOTENT
         while True:
-            connection = upstream.take(idempotent, loop.time()) or await upstream.connect()
-            call = make(connection)
+            connection = upstream.take(idempotent, now) or await upstream.connect()
             if exchange.refusal is not None:  # its body went wrong while it waited
-                call.stop()
                 upstream.drop(connection)
                 raise exchange.refusal
-            whole = self._upload(exchange, connection, call, head, method)
+            call.begin(connection)
+            whole = self._upload(call, head, method)
             try:
                 await call.done
             except ConnectionDied as error:
+                now = self._loop.time()
                 if not (whole and idempotent and connection.stale):
-                    raise FunctionExited(int((loop.time() - begun) * 1000)) from error
+                    raise FunctionExited(int((now - begun) * 1000)) from error
             else:
                 return call
             finally:
@@ -158,19 +142,18 @@ class Forward:
     def _settle(self, upstream: Upstream, call: Underway) -> None:
         """The call is over, one way or another: so is its use of the connection, or the connection."""
         call.stop()
-        connection, done = call.connection, call.done
+        connection = call.connection
         if call.tunnel:
             upstream.forget(connection)
             connection.transport.close()  # what was written still goes out
-        elif done.done() and not done.cancelled() and done.exception() is None:
+        elif call.done.kept:
             upstream.put(connection, self._loop.time())
         else:
             upstream.drop(connection)
 
-    def _upload(
-        self, exchange: Exchange, connection: Connection, call: Underway, head: bytes, method: bytes
-    ) -> bool:
+    def _upload(self, call: Underway, head: bytes, method: bytes) -> bool:
         """Send head and body; what of the body has yet to come is piped. Whether all of it can be sent again."""
+        exchange, connection = call.exchange, call.connection
         body = exchange.body
         head_only = method == b"HEAD"
         if body is None or isinstance(call, Collect):
@@ -209,10 +192,11 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
         b"\r\n", exchange.trace_lines,
         b"X-Forwarded-For: ", exchange.forwarded_for, peer,
         b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
-        _PROTO_HTTPS if exchange.secure else _PROTO_HTTP,
     )  # fmt: skip
-    if not exchange.proto_told:
-        parts.append(_FORWARDED_HTTPS if exchange.secure else _FORWARDED_HTTP)
+    if exchange.proto_told:
+        parts.append(_TOLD_HTTPS if exchange.secure else _TOLD_HTTP)
+    else:
+        parts.append(_HTTPS if exchange.secure else _HTTP)
     if not exchange.host_told:
         parts += (b"X-Forwarded-Host: ", exchange.host, b"\r\n")
     _end_head(parts, exchange)

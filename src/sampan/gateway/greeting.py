@@ -6,6 +6,7 @@ RFC 9113 §3.3, §3.4.
 
 import asyncio
 import math
+from typing import cast
 
 from sampan.gateway.http2 import Http2Connection
 from sampan.gateway.protocol import ClientConnection, Front
@@ -61,8 +62,8 @@ class Greeter(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._front.left(self)
 
-    def _become(self, connection: asyncio.Protocol) -> asyncio.Protocol:
-        self._transport.set_protocol(connection)
+    def _become(self, connection: ClientConnection | Http2Connection) -> ClientConnection | Http2Connection:
+        self._transport.set_protocol(cast(asyncio.Protocol, connection))
         connection.connection_made(self._transport)
         self._front.left(self)
         return connection

@@ -89,7 +89,7 @@ class GrpcCall:
             self.fail(BadResponse("the function ended the call without an answer"))
             return
         if self.exchange.answered is not None:
-            self.exchange.answered(self.failed)
+            self.exchange.answered.tell(self.failed)
         self.exchange.finish_with(_passed_on(trailers))
         self.done.set_result(None)
 

@@ -16,6 +16,7 @@ from sampan.gateway.http2_head import read_request
 from sampan.gateway.http2_link import STREAMS, Lane, Link
 from sampan.gateway.http2_stream import Stream
 from sampan.gateway.protocol import LINGER, Front
+from sampan.gateway.story import Story
 from sampan.model.errors import EntityTooLarge
 from sampan.settings import Gateway as Limits
 from sampan.wire import grpc
@@ -141,14 +142,14 @@ class Http2Connection(Link):
         exchange = stream.exchange
         exchange.secure = self._secure
         if event.stream_ended is None:
-            exchange.body = Body(stream)
+            exchange.body = Body(exchange.client)
         read_request(exchange, event.headers, self._limits)
         exchange.grpc = grpc.is_grpc(exchange.header(b"content-type") or b"")
         if exchange.grpc and (given := exchange.header(b"grpc-timeout")) is not None:
             exchange.due = self.loop.time() + grpc.seconds(given)
         self._streams[stream.id] = stream
-        stream.task = self.loop.create_task(self._front.serve(exchange))
-        stream.task.add_done_callback(lambda _: self._done(stream))
+        stream.story = Story(self._front.serve(exchange), self.loop, lambda: self._done_soon(stream))
+        self.loop.call_soon(stream.story.begin)  # when all frames that came with it are read
 
     def _body(self, event: h2.events.DataReceived) -> None:
         size = event.flow_controlled_length
@@ -184,8 +185,11 @@ class Http2Connection(Link):
 
     def sent(self, stream: Stream) -> None:
         stream.touch()
-        if stream.task is not None and stream.task.done():
+        if stream.story is not None and stream.story.over:
             self._leave(stream)
+
+    def _done_soon(self, stream: Stream) -> None:
+        self.loop.call_soon(self._done, stream)
 
     def _done(self, stream: Stream) -> None:
         exchange = stream.exchange
@@ -218,8 +222,8 @@ class Http2Connection(Link):
             self.fail("too many streams that are reset", ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _give_up(self, stream: Stream) -> None:
-        if stream.task is not None and not stream.task.done():
-            stream.task.cancel()
+        if stream.story is not None and not stream.story.over:
+            stream.story.cancel()
         else:
             self._leave(stream)
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from sampan.gateway.exchange import Exchange, Framing
+from sampan.gateway.exchange import Client, Exchange, Framing
 from sampan.gateway.http2_head import headers_of
 from sampan.model.errors import SampanError
 from sampan.wire import grpc
@@ -17,13 +17,46 @@ _NO_BODY = frozenset((204, 304))
 _CONTINUE = [(b":status", b"100")]
 
 
+class StreamClient(Client):
+    """A stream, as the client that its exchange sees. Answers go by frames: nothing is written here."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: "Stream") -> None:
+        super().__init__()
+        self._stream = stream
+        self.peer = stream.peer
+
+    def write(self, data: bytes) -> None:
+        """Bytes of HTTP/1 or of a tunnel: nothing here asks for either."""
+        self.cut()
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.cut()
+
+    def tunnel_to(self, transport: asyncio.Transport) -> None:
+        self.cut()
+
+    def hold(self, reason: int) -> None:
+        self._stream.hold(reason)
+
+    def release(self, reason: int) -> None:
+        self._stream.release(reason)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The connection hears it from the story: one that is cancelled before it began never says so."""
+
+    def cut(self) -> None:
+        self._stream.cut()
+
+
 class StreamExchange(Exchange):
     """An exchange whose answer is frames."""
 
     __slots__ = ("_head", "_stream", "due", "grpc")
 
     def __init__(self, stream: "Stream") -> None:
-        super().__init__(stream)
+        super().__init__(StreamClient(stream))
         self._stream = stream
         self._head: Headers | None = None
         self.grpc = False

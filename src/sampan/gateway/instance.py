@@ -2,8 +2,8 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Protocol
 
 from sampan.gateway.frames import Frames
 from sampan.gateway.known import Heads
@@ -16,12 +16,13 @@ class Instance:
     """A leased instance."""
 
     __slots__ = (
-        "busy", "ended", "failure", "frames", "freeze_delay", "grant", "idle_since", "last_used", "leaving",
-        "lost", "opening", "reports", "slots", "startup", "timer", "unseen", "upstream",
+        "busy", "ended", "failure", "frames", "freeze_delay", "grant", "id", "idle_since", "last_used", "leaving",
+        "lost", "opening", "reports", "slots", "startup", "timer", "unseen", "upstream", "version",
     )  # fmt: skip
 
     def __init__(self, grant: Grant, freeze_delay: float, header_limit: int, heads: Heads[None]) -> None:
         self.grant = grant
+        self.id, self.version = grant.instance, grant.version
         self.slots = grant.slots
         self.busy = 0
         self.freeze_delay = freeze_delay
@@ -40,9 +41,10 @@ class Instance:
         self.frames = Frames(grant.log_path, alone=grant.slots == 1)
 
 
-class Holder(Protocol):
+class Holder(ABC):
     """Whose instance it is."""
 
+    @abstractmethod
     def release(self, instance: Instance) -> None:
         """One request less in it."""
 

@@ -4,12 +4,11 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Coroutine
-from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sampan.gateway import cors, events, replies
 from sampan.gateway.control import Control
-from sampan.gateway.exchange import ClientGone, Exchange
+from sampan.gateway.exchange import ClientGone, Ending, Exchange
 from sampan.gateway.forward import Forward
 from sampan.gateway.grpc import GrpcCall
 from sampan.gateway.instance import Instance, Slot
@@ -46,8 +45,16 @@ from sampan.wire import signature
 from sampan.wire.errors import code_of
 
 REASON = 300  # characters of an error that are written down
-ATTEMPTS = 3  # instances tried when one after the other accepts no connection
-_ACS3 = signature.SCHEME.encode()
+ATTEMPTS: Final = 3  # instances tried when one after the other accepts no connection
+_ACS3: Final = signature.SCHEME.encode()
+
+# A member of an enum, and a function of another module, are looked up by their names each time.
+_OK: Final = Outcome.OK
+_FUNCTION_ERROR: Final = Outcome.FUNCTION_ERROR
+_CLIENT_GONE: Final = Outcome.CLIENT_GONE
+_PLATFORM_ERROR: Final = Outcome.PLATFORM_ERROR
+_now: Final = time.time_ns
+_Record: Final = InvocationRecord
 
 _OUTCOMES: tuple[tuple[type[SampanError], Outcome], ...] = (
     (FunctionTimedOut, Outcome.TIMED_OUT),
@@ -118,22 +125,23 @@ class Invoke:
                 await endpoint.guard.admit(exchange, target.path)
             self._limits.check(target.endpoint.route)
         served = target.endpoint.pick()
-        outcome, instance, cold, counted = Outcome.PLATFORM_ERROR, None, False, None
+        outcome, instance, cold, counted = _PLATFORM_ERROR, None, False, None
         session: str | None = None
         try:
             signed = self._admit_caller(exchange, target)
             if endpoint.guard is not None and not signed:
                 target = HttpTarget(endpoint, target.base_path, await endpoint.guard.admit(exchange, target.path))
-            self._tracing.begin(exchange, served.version)
-            counted = self._limits.admit(endpoint.route)
-            if served.version.affinity is not None:
+            self._tracing.begin(exchange, served.sampling)
+            counted = self._limits.admit(endpoint)
+            if served.affine:
                 served, session = self._sessions.of(exchange, endpoint, served, cookies=True)
             for _ in range(ATTEMPTS):
-                slot = self._leases.take(served.version) if session is None else None
-                slot = slot or await self._wait(exchange, served, session)
-                exchange.leased, cold = time.time_ns(), cold or slot.cold
+                slot = self._leases.take(served.key) if session is None else None
+                if slot is None:
+                    slot = await self._wait(exchange, served, session)
+                exchange.leased, cold = _now(), cold or slot.cold
                 with slot as instance:
-                    exchange.answered = partial(self._answered, exchange, target, served, instance, cold)
+                    exchange.answered = _Answered(self, exchange, target, served, instance, cold)
                     try:
                         call = await self._in_function(
                             exchange, served, instance,
@@ -142,7 +150,7 @@ class Invoke:
                     except Unreachable as unreachable:
                         self._leases.lose(instance, str(unreachable))
                     else:
-                        outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
+                        outcome = _FUNCTION_ERROR if call.failed else _OK
                         return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
@@ -154,7 +162,7 @@ class Invoke:
         finally:
             if counted is not None:
                 counted.end()
-            self._record(exchange, target, served, instance, outcome, cold)
+            self.record(exchange, target, served, instance, outcome, cold)
 
     def _admit_caller(self, exchange: Exchange, target: HttpTarget) -> bool:
         """Whether the call was signed for us. One that need not be is the guard's to admit, where there is one.
@@ -162,6 +170,9 @@ class Invoke:
         Source: triggers.md §3. Who can sign as the account may call without a trigger, as InvokeFunction may.
         Raises: Denied, TriggerNotFound, MethodNotAllowed, NotSupported, and what a bad signature raises.
         """
+        if not exchange.authorization and exchange.method in target.endpoint.open_to:
+            self._refuse_async(exchange)
+            return False
         trigger = target.endpoint.trigger
         signed = exchange.authorization.startswith(_ACS3)
         if trigger is None:
@@ -214,14 +225,15 @@ class Invoke:
         try:
             body = await self._signed_body(exchange)
             self._refuse_async(exchange)
-            self._tracing.begin(exchange, served.version)
-            counted = self._limits.admit(target.endpoint.route)
-            if served.version.affinity is not None:
+            self._tracing.begin(exchange, served.sampling)
+            counted = self._limits.admit(target.endpoint)
+            if served.affine:
                 served, session = self._sessions.of(exchange, target.endpoint, served, cookies=False)
             for _ in range(ATTEMPTS):
-                slot = self._leases.take(served.version) if session is None else None
-                slot = slot or await self._wait(exchange, served, session)
-                exchange.leased, cold = time.time_ns(), cold or slot.cold
+                slot = self._leases.take(served.key) if session is None else None
+                if slot is None:
+                    slot = await self._wait(exchange, served, session)
+                exchange.leased, cold = _now(), cold or slot.cold
                 with slot as instance:
                     try:
                         outcome = await self._run_event(exchange, target, served, instance, body, cold)
@@ -240,7 +252,7 @@ class Invoke:
         finally:
             if counted is not None:
                 counted.end()
-            self._record(exchange, target, served, instance, outcome, cold)
+            self.record(exchange, target, served, instance, outcome, cold)
 
     async def _run_event(
         self, exchange: Exchange, target: EventTarget, served: Served, instance: Instance, body: bytes, cold: bool
@@ -256,7 +268,7 @@ class Invoke:
             tail = await self._control.tail(instance.grant.instance, before.position)
             logged = events.log_line(exchange, served.version, tail) if tail is not None else b""
         outcome = Outcome.FUNCTION_ERROR if call.failed else Outcome.OK
-        exchange.answered = lambda _: self._record(exchange, target, served, instance, outcome, cold)
+        exchange.answered = _Answered(self, exchange, target, served, instance, cold, call.failed)
         events.succeed(exchange, served.version, instance, b"".join(call.pieces), call.failed, logged)
         return outcome
 
@@ -337,14 +349,7 @@ class Invoke:
         if exchange.asynchronous:
             raise NotSupported("InvokeFunction with x-fc-invocation-type Async")
 
-    def _answered(
-        self, exchange: Exchange, target: HttpTarget, served: Served, instance: Instance, cold: bool, failed: bool
-    ) -> None:
-        """The end of an answer is about to be sent: it is written down first, lest a kill come between."""
-        outcome = Outcome.FUNCTION_ERROR if failed else Outcome.OK
-        self._record(exchange, target, served, instance, outcome, cold)
-
-    def _record(
+    def record(
         self,
         exchange: Exchange,
         target: HttpTarget | EventTarget,
@@ -358,17 +363,22 @@ class Invoke:
         if exchange.recorded:
             return
         exchange.recorded = True
-        called = type(target) is HttpTarget
+        method = path = ""
+        if type(target) is HttpTarget:
+            asked = exchange.target
+            query = asked.find(b"?")
+            method = exchange.method.decode("latin-1")
+            path = (asked if query < 0 else asked[:query]).decode("latin-1")
         if cold and instance is not None:
             exchange.startup = instance.startup
-        ended = time.time_ns()
+        ended = _now()
         self._reports.record(
-            InvocationRecord(
+            _Record(
                 exchange.request,
-                served.version.key,
-                instance.grant.instance if instance is not None else "",
+                served.key,
+                instance.id if instance is not None else "",
                 outcome,
-                0 if outcome is Outcome.CLIENT_GONE else exchange.status,
+                0 if outcome is _CLIENT_GONE else exchange.status,
                 exchange.received,
                 exchange.leased,
                 ended,
@@ -376,8 +386,8 @@ class Invoke:
                 exchange.body.size if exchange.body is not None else 0,
                 exchange.bytes_out,
                 target.endpoint.qualifier,
-                exchange.method.decode("latin-1") if called else "",
-                exchange.target.partition(b"?")[0].decode("latin-1") if called else "",
+                method,
+                path,
                 exchange.client.peer.decode("latin-1"),
                 exchange.first_byte,
                 exchange.error,
@@ -389,7 +399,24 @@ class Invoke:
             served.version,
         )
         if exchange.leased:
-            self._control.observed(served.version.key, ended - exchange.leased)
+            self._control.observed(served.key, ended - exchange.leased)
+
+
+class _Answered(Ending):
+    """The end of an answer is about to be sent: it is written down first, lest a kill come between."""
+
+    __slots__ = ("_cold", "_exchange", "_failed", "_instance", "_invoke", "_served", "_target")
+
+    def __init__(
+        self, invoke: Invoke, exchange: Exchange, target: HttpTarget | EventTarget, served: Served,
+        instance: Instance, cold: bool, failed: bool = False,
+    ) -> None:  # fmt: skip
+        self._invoke, self._exchange, self._target, self._served = invoke, exchange, target, served
+        self._instance, self._cold, self._failed = instance, cold, failed
+
+    def tell(self, failed: bool) -> None:
+        outcome = _FUNCTION_ERROR if failed or self._failed else _OK
+        self._invoke.record(self._exchange, self._target, self._served, self._instance, outcome, self._cold)
 
 
 def outcome_of(error: SampanError) -> Outcome:

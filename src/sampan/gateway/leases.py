@@ -11,8 +11,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
-from sampan.gateway.instance import Instance, Slot
+from sampan.gateway.instance import Holder, Instance, Slot
 from sampan.gateway.known import answer_heads
 from sampan.gateway.picky import Fit, Picky, Vanished, choose
 from sampan.gateway.refusals import expire, refused, too_many, too_many_in_all
@@ -28,6 +29,9 @@ VERDICT = 1.0  # seconds that control is given to tell how an instance ended; it
 REMEMBERED = 600.0  # seconds that a version is remembered to which no route leads any more
 DEFAULT_FREEZE_DELAY = 1.0  # seconds, for an instance of a version that has no route (any more)
 
+_now: Final = time.time_ns  # looked up by their names each time, otherwise
+_next: Final = next
+_reversed: Final = reversed
 
 _Told = tuple[int, int, tuple[InstanceId, ...]]  # waiting for any slot, slots seen, instances waited for
 
@@ -46,7 +50,7 @@ class _Pool:
         self.unrouted = math.inf  # since when no route leads to the version, of the loop's clock
 
 
-class Leases:
+class Leases(Holder):
     """All leases of one gateway. `send` says something to control; `connected`: would it hear?"""
 
     def __init__(
@@ -80,12 +84,12 @@ class Leases:
 
     # ── for exchanges ──
 
-    def take(self, version: Version) -> Slot | None:
+    def take(self, version: VersionKey) -> Slot | None:
         """A slot that is free now, of the instance used last."""
-        pool = self._pools.get(version.key)
+        pool = self._pools.get(version)
         if pool is None or not pool.free:
             return None
-        return Slot(self, self._occupy(pool, next(reversed(pool.free.values()))), cold=False)
+        return Slot(self, self._occupy(pool, _next(_reversed(pool.free.values()))), cold=False)
 
     def take_fitting(self, version: Version, fit: Fit) -> Slot | None:
         """A slot that is free now and will do."""
@@ -133,16 +137,17 @@ class Leases:
     def release(self, instance: Instance) -> None:
         """One request less in it."""
         instance.busy -= 1
-        instance.last_used = time.time_ns()
+        instance.last_used = _now()
         if instance.leaving:
             if not instance.busy:
                 self._let_go(instance)
             return
-        pool = self._pool(instance.grant.version)
+        pool = self._pool(instance.version)
         if instance.busy < instance.slots:  # not so after a grant of fewer slots than are in use
-            pool.free[instance.grant.instance] = instance
-            pool.free.move_to_end(instance.grant.instance)
-            self._serve_waiters(pool)
+            pool.free[instance.id] = instance
+            pool.free.move_to_end(instance.id)
+            if pool.waiters:
+                self._serve_waiters(pool)
         if not instance.busy:
             self._rest(instance)
 
@@ -152,8 +157,8 @@ class Leases:
             return
         self._retire(instance)
         instance.lost = True
-        self._vanish(instance.grant.instance)
-        lost = Lost(instance.grant.instance, why, replace)
+        self._vanish(instance.id)
+        lost = Lost(instance.id, why, replace)
         if self._connected():
             self._send(lost)
         else:
@@ -172,7 +177,7 @@ class Leases:
         """delays: seconds of idleness before an instance of a version is given back."""
         self._delays = delays
         for instance in self._instances.values():
-            instance.freeze_delay = delays.get(instance.grant.version, instance.freeze_delay)
+            instance.freeze_delay = delays.get(instance.version, instance.freeze_delay)
         self._forget_unrouted()
 
     def _forget_unrouted(self) -> None:
@@ -182,7 +187,7 @@ class Leases:
         connection, so `seen` must not begin anew while it might.
         """
         now = self._loop.time()
-        held = {instance.grant.version for instance in self._instances.values()}
+        held = {instance.version for instance in self._instances.values()}
         for key, pool in list(self._pools.items()):
             pool.unrouted = math.inf if key in self._delays else min(pool.unrouted, now)
             in_use = pool.waiters or key in held or key in self._to_say
@@ -213,9 +218,9 @@ class Leases:
 
     def _see(self, instance: Instance) -> None:
         """Its slots came, or will not: control need not reckon with them as on their way any more."""
-        self._pool(instance.grant.version).seen += instance.unseen
+        self._pool(instance.version).seen += instance.unseen
         instance.unseen = 0
-        self._say(instance.grant.version)
+        self._say(instance.version)
 
     def saw(self, look: Look) -> None:
         """Say whether an instance's port has accepted. What is here no more was used, then lost or given back."""
@@ -283,7 +288,7 @@ class Leases:
         active: dict[str, int] = {}
         for instance in self._instances.values():
             if instance.busy:
-                function = split_version_key(instance.grant.version)[0]
+                function = split_version_key(instance.version)[0]
                 active[function] = active.get(function, 0) + instance.busy
         functions = sorted(active.keys() | self._waiting.keys())
         return tuple(Gauge(each, active.get(each, 0), self._waiting.get(each, 0)) for each in functions)
@@ -323,7 +328,7 @@ class Leases:
     def _occupy(self, pool: _Pool, instance: Instance) -> Instance:
         instance.busy += 1
         if instance.busy >= instance.slots:
-            del pool.free[instance.grant.instance]
+            del pool.free[instance.id]
         return instance
 
     def _serve_waiters(self, pool: _Pool, cold: bool = False) -> None:
@@ -338,13 +343,13 @@ class Leases:
                 continue
             instance = self._occupy(pool, next(reversed(pool.free.values())))
             waiter.set_result(Slot(self, instance, cold))
-            self._say(instance.grant.version)
+            self._say(instance.version)
 
     def _serve_picky(self, pool: _Pool, picky: Picky[Slot], cold: bool) -> None:
         for waiter, instance in picky.matches(pool.waiters, pool.free):
             waiter.set_result(Slot(self, self._occupy(pool, instance), cold))
             self._unqueue(pool, waiter)
-            self._say(instance.grant.version)
+            self._say(instance.version)
 
     def _unqueue(self, pool: _Pool, waiter: asyncio.Future[Slot]) -> None:
         del pool.waiters[waiter]
@@ -363,15 +368,15 @@ class Leases:
 
     def _retire(self, instance: Instance) -> None:
         instance.leaving = True
-        if (pool := self._pools.get(instance.grant.version)) is not None:
-            pool.free.pop(instance.grant.instance, None)
+        if (pool := self._pools.get(instance.version)) is not None:
+            pool.free.pop(instance.id, None)
             if pool.picky is not None:
-                self._say(instance.grant.version)
+                self._say(instance.version)
 
     def _let_go(self, instance: Instance) -> None:
         """Nothing is in it any more: forget it, and tell control unless it knows."""
-        if self._instances.get(instance.grant.instance) is instance:
-            del self._instances[instance.grant.instance]
+        if self._instances.get(instance.id) is instance:
+            del self._instances[instance.id]
         if instance.timer is not None:
             instance.timer.cancel()
             instance.timer = None
@@ -382,7 +387,7 @@ class Leases:
         instance.upstream.close()
         instance.frames.close()
         if not instance.lost:
-            back = GiveBack(instance.grant.instance, instance.last_used)
+            back = GiveBack(instance.id, instance.last_used)
             if self._connected():
                 self._send(back)
             else:

@@ -1,11 +1,11 @@
 """May this invocation run at all? Answered from the route and the quotas, before anything is waited for."""
 
+from sampan.gateway.route import ACTIVE, Endpoint
 from sampan.gateway.tally import Tallies, Tally
 from sampan.link.messages import FunctionRoute
 from sampan.model.errors import FunctionNotActive, InvocationDisabled, Throttled
 from sampan.settings import Gateway as Settings
 
-ACTIVE = "Active"
 _ACCOUNT = "*"  # no function is called so
 
 
@@ -34,11 +34,14 @@ class Limits:
         self._function_rate = settings.function_rate
         self._none = not (self._most or self._rate or self._function_rate)
 
-    def admit(self, route: FunctionRoute) -> Counted | None:
+    def admit(self, endpoint: Endpoint) -> Counted | None:
         """To be ended with the invocation; None: nothing bounds it.
 
         Raises: InvocationDisabled, FunctionNotActive, Throttled.
         """
+        if self._none and endpoint.unbounded:
+            return None
+        route = endpoint.route
         if route.disabled is not None or route.state != ACTIVE:
             self.check(route)
         if self._none and route.reserved_concurrency is None and route.rate is None:

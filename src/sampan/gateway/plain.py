@@ -3,15 +3,17 @@
 What is read here is less than what the parser and `heads` accept; everything else is left to them.
 """
 
+from typing import Final
+
 from sampan.gateway.exchange import Body, Client, Exchange
 from sampan.gateway.heads import Take, fault
 from sampan.gateway.known import Heads
 from sampan.model.errors import EntityTooLarge
 from sampan.settings import Gateway as Limits
 
-_LONGEST = 16 << 10  # bytes of a head
-_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
-_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
+_LONGEST: Final = 16 << 10  # bytes of a head
+_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+_TARGET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
 
 
 def read_plain(data: bytes, heads: Heads[Take], client: Client, limits: Limits) -> Exchange | None:

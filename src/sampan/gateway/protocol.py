@@ -9,12 +9,12 @@ import math
 import socket
 import struct
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import httptools
 
 from sampan.gateway.declined import BodyAfterAll
-from sampan.gateway.exchange import Body, ClientGone, Exchange, Hold
+from sampan.gateway.exchange import Body, Client, ClientGone, Exchange, Hold
 from sampan.gateway.heads import TAKES, Take, body_too_large, fault, too_long, unreadable
 from sampan.gateway.known import Heads
 from sampan.gateway.plain import read_plain
@@ -22,14 +22,16 @@ from sampan.gateway.story import Story
 from sampan.model.errors import EntityTooLarge, InvalidArgument, SampanError
 from sampan.settings import Gateway as Limits
 
-LINGER = 5.0  # seconds that what comes behind an answer is still swallowed, so that no reset takes the answer away
-HALF_OPEN = (
+LINGER: Final = (
+    5.0  # seconds that what comes behind an answer is still swallowed, so that no reset takes the answer away
+)
+HALF_OPEN: Final = (
     2.0  # seconds that a client which sends no more is thought to be there still while nothing is written to it
 )
-_STRAY = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
+_STRAY: Final = 16 << 10  # bytes in a row that are neither body nor the end of it: chunk extensions, trailers
 _AFTER_UPGRADE = 64 << 10  # bytes kept while the function has not said whether it switches
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, which no client takes for the end of an answer
-_FOREVER = math.inf
+_FOREVER: Final = math.inf
 
 
 class Kept(Protocol):
@@ -53,11 +55,13 @@ class Front(Protocol):
     def left(self, connection: Kept) -> None: ...
 
 
-class ClientConnection(asyncio.Protocol):
-    """One client."""
+class ClientConnection(Client):
+    """One client; to the loop, a protocol."""
 
     def __init__(self, front: Front, limits: Limits) -> None:
+        super().__init__()
         self._front, self._limits, self._heads = front, limits, front.heads
+        self._serve, self._idle_timeout = front.serve, limits.idle_timeout
         self._loop = asyncio.get_running_loop()
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
@@ -77,15 +81,9 @@ class ClientConnection(asyncio.Protocol):
         self._unread: Exchange | None = None  # has a body, and asks for an upgrade that is not offered
         self._rest: bytearray | None = None  # what followed a request for an upgrade
         self._tunnel: asyncio.Transport | None = None
-        self.peer = b""
-        self.congested = False
         self.deadline = _FOREVER  # of the loop's clock; the sweeper ends a connection that is past it
 
     # ── for exchanges ──
-
-    @property
-    def draining(self) -> bool:
-        return self._front.draining
 
     @property
     def idle(self) -> bool:
@@ -135,13 +133,13 @@ class ClientConnection(asyncio.Protocol):
             if self._deaf:
                 self._take_leave()
             return
-        if not exchange.keep_alive or self._front.draining or self._tunnel is not None:
+        if not exchange.keep_alive or self.draining or self._tunnel is not None:
             self._take_leave()
             return
         if self._half_closed and not self._waiting:
             self.close()
             return
-        self.deadline = self._loop.time() + self._limits.idle_timeout
+        self.deadline = self._loop.time() + self._idle_timeout
         # Not at once: each story would begin inside the end of the one before, however many wait.
         if self._waiting:
             self._loop.call_soon(self._next)
@@ -150,6 +148,7 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The gateway takes nothing new; what is in flight goes on."""
+        self.draining = True
         if self.idle:
             self.close()
 
@@ -192,6 +191,7 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]).encode() if isinstance(peer, tuple) else b"unknown"
         self.deadline = self._loop.time() + self._limits.header_timeout
+        self.draining = self._front.draining
         self._front.joined(self)
 
     def data_received(self, data: bytes) -> None:
@@ -344,7 +344,7 @@ class ClientConnection(asyncio.Protocol):
         if self._holds and not self._waiting:
             self.release(Hold.PIPELINE)
         self._heard()
-        self._story = Story(self._front.serve(exchange), self._loop)
+        self._story = Story(self._serve(exchange), self._loop)
         self._story.begin()
 
     def _heard(self) -> None:
@@ -355,7 +355,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._half_closed:
             self.deadline = self._loop.time() + HALF_OPEN
         elif self._parsing is self._current and not self._holds:
-            self.deadline = self._loop.time() + self._limits.idle_timeout
+            self.deadline = self._loop.time() + self._idle_timeout
         else:
             self.deadline = _FOREVER
 
@@ -425,7 +425,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _swallowed(self, exchange: Exchange) -> None:
         """A body that nobody wanted has ended."""
-        if not exchange.keep_alive or self._front.draining:
+        if not exchange.keep_alive or self.draining:
             self.close()
         else:
-            self.deadline = self._loop.time() + self._limits.idle_timeout
+            self.deadline = self._loop.time() + self._idle_timeout

@@ -5,42 +5,45 @@ answer that streams (of unknown length, or an upgrade) may instead be silent for
 which the client does not take what is there is not the function's.
 """
 
-import asyncio
 import time
-from abc import ABC, abstractmethod
+from typing import Final
 
 from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import ClientGone, Exchange, Hold
 from sampan.gateway.headers import ANSWER_HOP_BY_HOP, ANSWER_SET_ANEW
 from sampan.gateway.replies import Clock
-from sampan.gateway.upstream import Connection
+from sampan.gateway.story import Wait
+from sampan.gateway.upstream import Connection, Receiver
 from sampan.model.errors import BadResponse, FunctionTimedOut, SampanError
 
-_REQUEST_ID = b"X-Fc-Request-Id: %b\r\n"
-_PLAIN_CONNECTION = (b"close", b"keep-alive", b"upgrade")
+_now: Final = time.time_ns
+_REQUEST_ID: Final = b"X-Fc-Request-Id: %b\r\n"
+_PLAIN_CONNECTION: Final = (b"close", b"keep-alive", b"upgrade")
 
 
-class Underway(ABC):
-    """One request in an upstream. `done` resolves when its answer has ended, or fails with what went wrong."""
+class Underway(Receiver):
+    """One request in an upstream. `done` is over when its answer has ended, or fails with what went wrong."""
 
-    def __init__(
-        self, exchange: Exchange, connection: Connection, timeout: float, idle: float, deadlines: Deadlines
-    ) -> None:
+    def __init__(self, exchange: Exchange, timeout: float, idle: float, deadlines: Deadlines) -> None:
         """timeout, idle: seconds, see above."""
-        loop = deadlines.loop
         self.exchange = exchange
-        self.connection = connection
-        self.done: asyncio.Future[None] = loop.create_future()
+        self.connection: Connection = None  # type: ignore[assignment]  # set by `begin`
+        self.done: Wait = None  # type: ignore[assignment]  # as well
         self.failed = False  # the function said so: `x-fc-status: 404`
         self.streaming = False
         self.tunnel = False
         self._paused = False
         self._timeout, self._idle = timeout, idle
         self._progress = 0.0
-        self._loop = loop
+        self._loop = deadlines.loop
         self._deadlines = deadlines
-        deadlines.set(self, timeout)
-        exchange.running = self
+
+    def begin(self, connection: Connection) -> None:
+        """It is about to be sent; once more, where nothing of an answer came the first time."""
+        self.connection = connection
+        self.done = Wait()
+        self._deadlines.set(self, self._timeout)
+        self.exchange.running = self
 
     def stop(self) -> None:
         self._deadlines.clear(self)
@@ -49,14 +52,15 @@ class Underway(ABC):
         self.exchange.running = None
 
     def fail(self, error: SampanError) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
+        if not self.done.over:
+            self.done.fail(error)
             self.connection.forsake()
 
     def pause(self) -> None:
         """The client does not keep up."""
         if not self._paused and not self.connection.transport.is_closing():
             self._paused = True
+            self._progress = self._loop.time()
             self.connection.transport.pause_reading()
 
     def resume(self) -> None:
@@ -66,21 +70,9 @@ class Underway(ABC):
             if not self.connection.transport.is_closing():
                 self.connection.transport.resume_reading()
 
-    @abstractmethod
-    def on_head(self, connection: Connection) -> None: ...
-
-    @abstractmethod
-    def on_body(self, piece: bytes) -> None: ...
-
     def on_end(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def on_flush(self) -> None:  # noqa: B027
-        """All that came at once has been told."""
-
-    def on_raw(self, data: bytes) -> None:  # noqa: B027
-        """Bytes after a switch of protocols."""
+        if not self.done.over:
+            self.done.end()
 
     def on_broken(self, error: SampanError) -> None:
         self.fail(error)
@@ -104,7 +96,7 @@ class Underway(ABC):
             self.fail(FunctionTimedOut(self._idle if self.streaming else self._timeout))
 
     def _note_head(self) -> None:
-        self.exchange.first_byte = time.time_ns()
+        self.exchange.first_byte = _now()
         self._progress = self._loop.time()
 
 
@@ -114,14 +106,13 @@ class Relay(Underway):
     def __init__(
         self,
         exchange: Exchange,
-        connection: Connection,
         timeout: float,
         idle: float,
         deadlines: Deadlines,
         clock: Clock | None,
     ) -> None:
         """clock: of the `Date` line; None when the upstream is the API, whose answer is not ours to change."""
-        super().__init__(exchange, connection, timeout, idle, deadlines)
+        super().__init__(exchange, timeout, idle, deadlines)
         self._clock = clock
 
     def on_head(self, connection: Connection) -> None:
@@ -139,18 +130,20 @@ class Relay(Underway):
             self.pause()
 
     def on_body(self, piece: bytes) -> None:
-        self._progress = self._loop.time()
+        if self.streaming:
+            self._progress = self._loop.time()
         self.exchange.send(piece)
 
     def on_end(self) -> None:
-        if not self.done.done():
-            if self.exchange.answered is not None:
-                self.exchange.answered(self.failed)
-            self.exchange.finish()
-            self.done.set_result(None)
+        if not self.done.over:
+            exchange = self.exchange
+            if exchange.answered is not None:
+                exchange.answered.tell(self.failed)
+            exchange.finish()
+            self.done.end()
 
     def on_flush(self) -> None:
-        if not self.exchange.finished and not self.done.done():
+        if not self.done.over and not self.exchange.finished:
             self.exchange.flush()
 
     def on_raw(self, data: bytes) -> None:
@@ -161,9 +154,9 @@ class Relay(Underway):
         self.exchange.client.write(data)
 
     def on_broken(self, error: SampanError) -> None:
-        if self.tunnel and not self.done.done():
+        if self.tunnel and not self.done.over:
             self.exchange.finished = True  # one end closed a tunnel: that is how tunnels end
-            self.done.set_result(None)
+            self.done.end()
             return
         self.fail(error)
 
@@ -211,14 +204,13 @@ class Collect(Underway):
     def __init__(
         self,
         exchange: Exchange,
-        connection: Connection,
         timeout: float,
         idle: float,
         deadlines: Deadlines,
         limit: int,
     ) -> None:
         """limit: bytes of body."""
-        super().__init__(exchange, connection, timeout, idle, deadlines)
+        super().__init__(exchange, timeout, idle, deadlines)
         self._limit, self._size = limit, 0
         self.pieces: list[bytes] = []
 

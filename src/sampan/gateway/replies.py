@@ -3,13 +3,15 @@
 import time
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Final
 
 from sampan.gateway.exchange import Exchange
 from sampan.model.errors import SampanError
 from sampan.wire import errors as wire_errors
 
 JSON = b"Content-Type: application/json\r\n"
-_REQUEST_ID = b"X-Fc-Request-Id: %b\r\n"
+_time: Final = time.time
+_REQUEST_ID: Final = b"X-Fc-Request-Id: %b\r\n"
 
 
 class Clock:
@@ -20,7 +22,7 @@ class Clock:
         self._line = b""
 
     def line(self) -> bytes:
-        second = int(time.time())
+        second = int(_time())
         if second != self._second:
             self._second = second
             self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()

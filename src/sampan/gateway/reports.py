@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -23,9 +24,13 @@ from sampan.model.names import InstanceId, VersionKey
 from sampan.telemetry.logs import Log
 
 RETRY = 0.1  # seconds between attempts to reach the collector
-BATCH = 0.05  # seconds over which records are gathered
-SOME = 128  # records that are sent at once, though sooner: thousands would hold requests up for a millisecond
-STAGES = 1.0  # seconds that a cold start's record waits at most for its stages, which control tells beside it
+BATCH: Final = 0.05  # seconds over which records are gathered
+SOME: Final = (
+    128  # records that are sent at once, though sooner: thousands would hold requests up for a millisecond
+)
+STAGES: Final = (
+    1.0  # seconds that a cold start's record waits at most for its stages, which control tells beside it
+)
 STARTS = 500  # of instances, remembered for their records, and for a collector that was away when they were told
 BATCH_BYTES = 1 << 20  # of records in one message
 UNDERWAY = 20_000  # records sent and not confirmed: what the collector may have to hold of one gateway

@@ -23,9 +23,10 @@ from sampan.link.messages import DomainChanged, FunctionRoute, RouteChanged, Rou
 from sampan.model.access import AccessKey
 from sampan.model.domain import Domain, PathRoute
 from sampan.model.errors import AliasNotFound, FunctionNotFound, RouteNotFound, VersionNotFound
-from sampan.model.names import LATEST, VERSION_ID
+from sampan.model.names import LATEST, VERSION_ID, VersionKey
 from sampan.model.trigger import AuthType, HttpTrigger
 
+ACTIVE = "Active"
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH")  # allowed where a domain's CORS rules name none
 API_PATHS = (b"/2023-03-30/", b"/sampan/")
 ALIVE_PATH, READY_PATH = b"/healthz", b"/readyz"
@@ -41,6 +42,10 @@ class Served:
     """A version as one endpoint serves it: the container's headers are ready."""
 
     version: ServedVersion
+    key: VersionKey  # of the version, as all that follows: reading them here is cheaper
+    timeout: float  # seconds
+    sampling: float | None
+    affine: bool  # it has sessions
     http_lines: bytes
     event_lines: bytes
 
@@ -57,6 +62,8 @@ class Endpoint:
     guard: Guard | None = None  # of the trigger's auth type, where that is neither anonymous nor function
     cors: Policy | None = None
     preflights_of: PathRoute | None = None  # a domain's route of other methods: only a browser's question is for it
+    open_to: frozenset[bytes] = frozenset()  # methods for which an unsigned call needs no look at the trigger
+    unbounded: bool = False  # nothing in its route refuses or counts calls
 
     def pick(self) -> Served:
         """The version for this request; an alias with several is drawn by weight. Raises: VersionNotFound."""
@@ -242,20 +249,26 @@ class RouteTable:
         for qualifier, choices in ({LATEST: ()} | route.qualifiers).items():  # LATEST: before it is active, too
             trigger = triggers.get(qualifier)
             there = [(weight, versions[key]) for weight, key in choices if key in versions and weight > 0]
+            guard = guards.prepare(trigger.auth, trigger.check) if trigger is not None else None
             made[qualifier] = Endpoint(
                 route,
                 qualifier,
                 tuple(self._serve(version, qualifier) for _, version in there),
                 tuple(accumulate(weight for weight, _ in there)),
                 trigger,
-                guards.prepare(trigger.auth, trigger.check) if trigger is not None else None,
+                guard,
                 cors.prepare(trigger.cors, trigger.methods) if trigger is not None else None,
+                open_to=_open_to(trigger, guard),
+                unbounded=_unbounded(route),
             )
         return made
 
     def _serve(self, version: ServedVersion, qualifier: str) -> Served:
         told = (self._account, self._region, version, qualifier)
-        return Served(version, container_headers(*told, HTTP_CALL), container_headers(*told, EVENT_CALL))
+        return Served(
+            version, version.key, version.timeout, version.sampling, version.affinity is not None,
+            container_headers(*told, HTTP_CALL), container_headers(*told, EVENT_CALL),
+        )  # fmt: skip
 
     def _index(self) -> None:
         """Two names that differ only in case share a label: the one spelt like the label has it, else the first."""
@@ -284,5 +297,17 @@ def under(domain: Domain, endpoint: Endpoint) -> Endpoint:
         endpoint = replace(endpoint, cors=cors.prepare(domain.cors, METHODS))
     if domain.auth is not AuthType.ANONYMOUS and endpoint.trigger is not None:
         trigger = msgspec.structs.replace(endpoint.trigger, auth=domain.auth)
-        endpoint = replace(endpoint, trigger=trigger, guard=guards.prepare(domain.auth, domain.check, True))
+        guard = guards.prepare(domain.auth, domain.check, True)
+        endpoint = replace(endpoint, trigger=trigger, guard=guard, open_to=_open_to(trigger, guard))
     return endpoint
+
+
+def _open_to(trigger: HttpTrigger | None, guard: Guard | None) -> frozenset[bytes]:
+    if trigger is None or trigger.url_disabled or (guard is None and trigger.auth is not AuthType.ANONYMOUS):
+        return frozenset()
+    return frozenset(method.encode("latin-1") for method in trigger.methods)
+
+
+def _unbounded(route: FunctionRoute) -> bool:
+    own = route.disabled, route.reserved_concurrency, route.rate
+    return route.state == ACTIVE and own == (None, None, None)

@@ -152,8 +152,7 @@ class Sessions:
             raise too_many(opening.version, opening.followers)
         opening.followers += 1
         try:
-            async with asyncio.timeout_at(deadline):
-                await opening.done.wait()
+            await within(deadline - self._loop.time(), opening.done.wait())
         except TimeoutError:
             raise too_long(opening.version) from None
         finally:

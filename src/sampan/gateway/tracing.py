@@ -1,11 +1,14 @@
 """Which trace a request belongs to, and what its function is told of that."""
 
+from typing import Final
+
 from sampan.gateway.exchange import Exchange
-from sampan.link.messages import ServedVersion
 from sampan.telemetry import formats
 from sampan.telemetry.context import begin, extract
 from sampan.telemetry.formats import NONE
 from sampan.telemetry.outgoing import container_lines, untraced_lines
+
+_NONE: Final = NONE
 
 
 class Tracing:
@@ -18,17 +21,20 @@ class Tracing:
         """
         self._ratio, self._jaeger_endpoint, self._on = ratio, jaeger_endpoint, on
 
-    def begin(self, exchange: Exchange, version: ServedVersion) -> None:
-        """Join the trace that the caller told, or begin one. A lone traceparent is read without a look around."""
+    def begin(self, exchange: Exchange, sampling: float | None) -> None:
+        """Join the trace that the caller told, or begin one. A lone traceparent is read without a look around.
+
+        sampling: as of ServedVersion.
+        """
         if not self._on:
             exchange.trace_lines = untraced_lines(exchange.headers)
             return
         if exchange.context_told:
             context = extract(exchange.headers)
         elif exchange.traceparent:
-            context = formats.traceparent(exchange.traceparent) or NONE
+            context = formats.traceparent(exchange.traceparent) or _NONE
         else:
-            context = NONE
-        ratio = self._ratio if version.sampling is None else version.sampling
+            context = _NONE
+        ratio = self._ratio if sampling is None else sampling
         exchange.traced = traced = begin(context, exchange.request, ratio)
         exchange.trace_lines = container_lines(context, traced, self._jaeger_endpoint)

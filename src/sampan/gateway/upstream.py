@@ -5,9 +5,10 @@ again, newest first; whether a request that a kept one lost may be sent again is
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import httptools
 
@@ -17,12 +18,12 @@ from sampan.link.readiness import Doors
 from sampan.model.errors import BadResponse, SampanError
 
 CONNECT_TIMEOUT = 5.0  # seconds; loopback or one veth away, so only a stopped or overloaded instance takes longer
-FRESH = (
+FRESH: Final = (
     1.0  # seconds; servers close kept connections after 2 s (gunicorn) and more: younger ones are not racing that
 )
 REOPEN = 0.01  # seconds
 _INTERIM = 64  # answers before the answer, such as early hints; more is no answer
-_PLAIN_STATUS = {
+_PLAIN_STATUS: Final = {
     f"HTTP/1.1 {status.value} {status.phrase}".encode(): status.value
     for status in HTTPStatus
     if status >= 200 and status not in (204, 304)
@@ -40,16 +41,29 @@ class ConnectionDied(SampanError):
     """The connection ended before the answer did."""
 
 
-class Receiver(Protocol):
+class Receiver(ABC):
     """What an upstream's answer is told to, in this order; `on_flush` after each piece read from the socket."""
 
+    @abstractmethod
     def on_head(self, connection: "Connection") -> None: ...
+
+    @abstractmethod
     def on_body(self, piece: bytes) -> None: ...
+
+    @abstractmethod
     def on_end(self) -> None: ...
-    def on_flush(self) -> None: ...
-    def on_raw(self, data: bytes) -> None: ...
+
+    @abstractmethod
     def on_broken(self, error: SampanError) -> None: ...
+
+    @abstractmethod
     def on_congested(self, congested: bool) -> None: ...
+
+    def on_flush(self) -> None:  # noqa: B027
+        """All that came at once has been told."""
+
+    def on_raw(self, data: bytes) -> None:  # noqa: B027
+        """Bytes after a switch of protocols."""
 
 
 class Connection(asyncio.Protocol):
@@ -96,7 +110,8 @@ class Connection(asyncio.Protocol):
         """Send a request. upload: None when `data` holds the body, else whether what follows is chunked."""
         self._receiver = receiver
         self._head_only = head_only
-        self._parser = self._parser or httptools.HttpResponseParser(self)
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self._upload_open = upload is not None
         self._upload_chunked = upload is True
         self.reusable = self.answering = self._head_done = False
@@ -153,15 +168,18 @@ class Connection(asyncio.Protocol):
                 receiver.on_raw(rest)
             return
         except httptools.HttpParserError as error:
+            self._end_with_head(reusable=False)
             self._break(self._fault or BadResponse(f"the function's answer is not HTTP: {error}"))
             return
         if self._fault is None and self._quiet > (_STRAY if self._head_done else self._header_limit + 1024):
             self._fault = self._too_large()
         if self._fault is not None:
+            self._end_with_head(reusable=False)
             self._break(self._fault)
             return
         if self._head_only and self._head_done:
             self._parser = None  # it waits for a body that does not come after an answer to HEAD
+            self._end_with_head(self.reusable)
         receiver.on_flush()
 
     def eof_received(self) -> None:
@@ -235,8 +253,8 @@ class Connection(asyncio.Protocol):
         if receiver is None:
             return
         receiver.on_head(self)
-        if self._head_only and self._fault is None:
-            self._end(reusable=self._parser.should_keep_alive())
+        if self._head_only:
+            self.reusable = self._parser.should_keep_alive()
 
     def on_body(self, piece: bytes) -> None:
         self._quiet = 0
@@ -297,6 +315,11 @@ class Connection(asyncio.Protocol):
         receiver = self._receiver
         if receiver is not None:
             receiver.on_end()
+
+    def _end_with_head(self, reusable: bool) -> None:
+        """An answer to HEAD is whole; not before all that came with it has been looked at."""
+        if self._head_only and self._head_done and self._receiver is not None:
+            self._end(reusable)
 
     def _break(self, error: SampanError) -> None:
         receiver, self._receiver = self._receiver, None

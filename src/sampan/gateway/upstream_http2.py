@@ -12,6 +12,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 
 from sampan.gateway.http2_link import Headers, Lane, Link
+from sampan.gateway.story import within
 from sampan.gateway.upstream import CONNECT_TIMEOUT, ConnectionDied, Unreachable
 from sampan.model.errors import BadResponse, NoCapacity, SampanError
 
@@ -58,6 +59,7 @@ class InstanceLink(Link):
         super().__init__(True, header_limit + 64 * _ENTRY, _WINDOW)
         self._calls: dict[int, CallLane] = {}
         self._leaving = False
+        self._broken: SampanError | None = None  # by what
 
     @property
     def usable(self) -> bool:
@@ -67,7 +69,12 @@ class InstanceLink(Link):
         return self._calls.values()
 
     def open(self, receiver: Receiver, headers: Headers, end: bool) -> CallLane:
-        """Begin a call. end: it has no body. Raises: NoCapacity, when the function takes no more at once."""
+        """Begin a call. end: it has no body.
+
+        Raises: NoCapacity, when the function takes no more at once; what has ended the connection meanwhile.
+        """
+        if self._broken is not None:
+            raise self._broken
         most = self.machine.remote_settings.max_concurrent_streams
         if len(self._calls) >= most:
             raise NoCapacity(f"the function's server takes {most} calls at once on a connection")
@@ -151,6 +158,7 @@ class InstanceLink(Link):
             self.transport.close()
 
     def _break(self, error: SampanError) -> None:
+        self._broken = self._broken or error
         for lane in list(self._calls.values()):
             lane.shut()
             lane.receiver.on_broken(error)
@@ -184,11 +192,11 @@ class Http2Upstream:
     async def _connect(self) -> InstanceLink:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                if isinstance(self._address, str):
-                    _, link = await loop.create_unix_connection(self._make, self._address)
-                else:
-                    _, link = await loop.create_connection(self._make, *self._address)
+            if isinstance(self._address, str):
+                dialled = loop.create_unix_connection(self._make, self._address)
+            else:
+                dialled = loop.create_connection(self._make, *self._address)
+            _, link = await within(CONNECT_TIMEOUT, dialled)
         except TimeoutError:
             raise Unreachable(f"no connection within {CONNECT_TIMEOUT:g} seconds") from None
         except OSError as error:

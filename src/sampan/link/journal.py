@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -34,11 +35,12 @@ _FRONT = 4096  # bytes before the first region
 _MAGIC = b"sampan journal 1"
 _LIFE, _LIFE_SIZE, _IN_USE = 16, 32, 48  # where in the front
 _HEAD = struct.Struct("=I4xQ")  # the filling is zeroed before the fields are written, the number last
-_HEADS = _HEAD.size
-_write_head, _read_head = _HEAD.pack_into, _HEAD.unpack_from
+_HEADS: Final = _HEAD.size
+_write_head: Final = _HEAD.pack_into
+_read_head: Final = _HEAD.unpack_from
 SUFFIX, _UNFINISHED = ".journal", ".new"
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Journal:

@@ -33,6 +33,8 @@ _JAEGER_FAMILY = frozenset((FC_CONTEXT, b"uber-trace-id", b"jaeger-debug-id", b"
 DEBUG_ID_LENGTH = 128  # characters of a jaeger-debug-id that are kept
 
 _ALL = 1 << 64  # values that the lower half of a trace's id has
+_NONE: Final = NONE
+_Traced: Final = Traced
 _NO_SPAN: Final = "0" * 16
 _ONE: Final = "0" * 15 + "1"
 _TWO: Final = "0" * 15 + "2"
@@ -73,10 +75,10 @@ def begin(context: Context, request: RequestId, ratio: float) -> Traced:
     root, invocation = digits[:16], digits[8:]
     if root == _NO_SPAN or invocation == _NO_SPAN:
         root, invocation = _ONE, _TWO
-    if context is NONE:
+    if context is _NONE:
         trace = request[2:10] + digits
         drawn = ratio >= 1.0 or (ratio > 0.0 and trace[16:] < _limit(ratio))
-        return Traced(trace, root, invocation, "", drawn)
+        return _Traced(trace, root, invocation, "", drawn)
     trace = context.trace or request[2:10] + digits
     kept = sampled(context, ratio, trace)
     return Traced(trace, root, invocation, context.span, kept, context.state, context.debug_id)

@@ -23,6 +23,7 @@ EMPTY = (
 )
 """When tracing is off."""
 
+_NONE: Final = NONE
 _FC_LINE: Final = "X-Fc-Tracing-Opentracing-Span-Context: "
 _NO_BAGGAGE: Final = f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json('')}\r\n"
 _ENDPOINT: Final = "X-Fc-Tracing-Jaeger-Endpoint: "
@@ -31,7 +32,7 @@ _ENDPOINT: Final = "X-Fc-Tracing-Jaeger-Endpoint: "
 def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> bytes:
     """The lines for one request. jaeger_endpoint: URL to which the function may report."""
     trace, span = traced.trace, traced.invocation
-    if context is NONE:  # nearly all requests: nothing but the ids is their own
+    if context is _NONE:  # nearly all requests: nothing but the ids is their own
         flag = "1" if traced.sampled else "0"
         short, brief = trace, span
         if trace[0] == "0" or span[0] == "0":
