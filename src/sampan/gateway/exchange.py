@@ -61,8 +61,14 @@ class Client(ABC):
 
     def __init__(self) -> None:
         self.peer = b""  # the address it comes from
+        self.node = b""  # the same, as `Forwarded` has it
         self.congested = False  # it does not take what is written to it
         self.draining = False  # it ends with the answer under way
+
+    def come_from(self, peer: bytes) -> None:
+        """Source: RFC 7239 §6: an IPv6 address is bracketed and quoted."""
+        self.peer = peer
+        self.node = b'"[%b]"' % peer if b":" in peer else peer
 
     @abstractmethod
     def write(self, data: bytes) -> None: ...

@@ -183,7 +183,7 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
         for lower, name, value in exchange.headers:
             if to_function(lower) and lower not in named and not (signed and lower == b"authorization"):
                 parts += (name, b": ", value, b"\r\n")
-    peer = exchange.client.peer
+    peer, node = exchange.client.peer, exchange.client.node
     parts += (
         served.http_lines,
         b"X-Fc-Request-Id: ", exchange.request.encode(),
@@ -191,7 +191,7 @@ def http_head(exchange: Exchange, target: HttpTarget, served: Served, signed: bo
         b"\r\nX-Fc-Base-Path: ", target.base_path,
         b"\r\n", exchange.trace_lines,
         b"X-Forwarded-For: ", exchange.forwarded_for, peer,
-        b"\r\nForwarded: ", exchange.forwarded, b"for=", _node(peer), b";host=\"", exchange.host,
+        b"\r\nForwarded: ", exchange.forwarded, b"for=", node, b";host=\"", exchange.host,
     )  # fmt: skip
     if exchange.proto_told:
         parts.append(_TOLD_HTTPS if exchange.secure else _TOLD_HTTP)
@@ -227,8 +227,3 @@ def _end_head(parts: list[bytes], exchange: Exchange) -> None:
         parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
     else:
         parts.append(b"\r\n")
-
-
-def _node(peer: bytes) -> bytes:
-    """Source: RFC 7239 §6: an IPv6 address is bracketed and quoted."""
-    return b'"[%b]"' % peer if peer.find(b":") >= 0 else peer

@@ -25,7 +25,7 @@ class StreamClient(Client):
     def __init__(self, stream: "Stream") -> None:
         super().__init__()
         self._stream = stream
-        self.peer = stream.peer
+        self.come_from(stream.peer)
 
     def write(self, data: bytes) -> None:
         """Bytes of HTTP/1 or of a tunnel: nothing here asks for either."""

@@ -365,10 +365,8 @@ class Invoke:
         exchange.recorded = True
         method = path = ""
         if type(target) is HttpTarget:
-            asked = exchange.target
-            query = asked.find(b"?")
             method = exchange.method.decode("latin-1")
-            path = (asked if query < 0 else asked[:query]).decode("latin-1")
+            path = exchange.target.partition(b"?")[0].decode("latin-1")
         if cold and instance is not None:
             exchange.startup = instance.startup
         ended = _now()

@@ -6,7 +6,7 @@ What is read here is less than what the parser and `heads` accept; everything el
 from typing import Final
 
 from sampan.gateway.exchange import Body, Client, Exchange
-from sampan.gateway.heads import Take, fault
+from sampan.gateway.heads import Take, fault_of_any
 from sampan.gateway.known import Heads
 from sampan.model.errors import EntityTooLarge
 from sampan.settings import Gateway as Limits
@@ -18,17 +18,18 @@ _TARGET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 
 def read_plain(data: bytes, heads: Heads[Take], client: Client, limits: Limits) -> Exchange | None:
     """The request that `data` is, no more and no less; None: it is the parser's."""
-    begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
-    if not 0 < begin < end < _LONGEST:
+    whole, end, body = data.partition(b"\r\n\r\n")  # `find` takes twice as long
+    first, _, lines = whole.partition(b"\r\n")
+    if not end or not lines or len(whole) >= _LONGEST:
         return None
-    words = data[:begin].split(b" ")
+    words = first.split(b" ")
     if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] not in _METHODS:
         return None
     target = words[1]
     if target[:1] != b"/" or target.translate(None, _TARGET):
         return None
-    head = heads.read(data[begin + 2 : end])
-    if head is None or len(data) - end - 4 != max(0, head.length):
+    head = heads.read(lines)
+    if head is None or len(body) != (max(0, head.length)):
         return None
     exchange = Exchange(client)
     exchange.method, exchange.target = words[0], target
@@ -36,11 +37,11 @@ def read_plain(data: bytes, heads: Heads[Take], client: Client, limits: Limits) 
     for take, value in head.takes:
         take(exchange, value)
     if exchange.refusal is None:
-        exchange.refusal = fault(exchange, "1.1", end - begin, limits)
+        exchange.refusal = fault_of_any(exchange, "1.1", len(lines) + 2, limits)
     if exchange.refusal is not None:
         exchange.keep_alive = isinstance(exchange.refusal, EntityTooLarge)
     if head.length > 0:
         exchange.body = Body(client)
-        exchange.body.feed(data[end + 4 :])
+        exchange.body.feed(body)
         exchange.body.end()
     return exchange

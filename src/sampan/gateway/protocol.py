@@ -189,7 +189,7 @@ class ClientConnection(Client):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]).encode() if isinstance(peer, tuple) else b"unknown"
+        self.come_from(str(peer[0]).encode() if isinstance(peer, tuple) else b"unknown")
         self.deadline = self._loop.time() + self._limits.header_timeout
         self.draining = self._front.draining
         self._front.joined(self)

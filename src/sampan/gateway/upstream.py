@@ -276,13 +276,14 @@ class Connection(asyncio.Protocol):
 
     def _read_known(self, receiver: Receiver, data: bytes) -> bool:
         """Take `data` for an answer with a head of known lines and a length; False: it is the parser's."""
-        begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
-        if self._heads is None or not 0 < begin < end < self._header_limit:
+        if self._heads is None:
             return False
-        status = _PLAIN_STATUS.get(data[:begin], 0)
-        if not status:
+        whole, end, body = data.partition(b"\r\n\r\n")  # `find` takes twice as long
+        first, _, lines = whole.partition(b"\r\n")
+        status = _PLAIN_STATUS.get(first, 0)
+        if not status or not end or not lines or len(whole) >= self._header_limit:
             return False
-        head = self._heads.read(data[begin + 2 : end])
+        head = self._heads.read(lines)
         if head is None or head.length < 0:
             return False
         length = head.length
@@ -291,7 +292,7 @@ class Connection(asyncio.Protocol):
         self.chunked = self.upgraded = self._until_close = False
         self._left = length
         receiver.on_head(self)
-        self._take_body(receiver, data[end + 4 :])
+        self._take_body(receiver, body)
         return True
 
     def _take_body(self, receiver: Receiver, piece: bytes) -> None:
