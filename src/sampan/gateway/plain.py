@@ -3,6 +3,7 @@
 What is read here is less than what the parser and `heads` accept; everything else is left to them.
 """
 
+import re
 from typing import Final
 
 from sampan.gateway.exchange import Body, Client, Exchange
@@ -13,7 +14,7 @@ from sampan.settings import Gateway as Limits
 
 _LONGEST: Final = 16 << 10  # bytes of a head
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
-_TARGET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
+_TARGET: Final = re.compile(rb"/[A-Za-z0-9._~:/?[\]@!$&'()*+,;=%-]*").fullmatch
 
 
 def read_plain(data: bytes, heads: Heads[Take], client: Client, limits: Limits) -> Exchange | None:
@@ -26,10 +27,10 @@ def read_plain(data: bytes, heads: Heads[Take], client: Client, limits: Limits) 
     if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] not in _METHODS:
         return None
     target = words[1]
-    if target[:1] != b"/" or target.translate(None, _TARGET):
+    if _TARGET(target) is None:
         return None
     head = heads.read(lines)
-    if head is None or len(body) != (max(0, head.length)):
+    if head is None or len(body) != max(0, head.length):
         return None
     exchange = Exchange(client)
     exchange.method, exchange.target = words[0], target
