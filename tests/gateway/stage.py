@@ -6,11 +6,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 
 from sampan.gateway.certificates import Certificates
+from sampan.gateway.exchange import Exchange
+from sampan.gateway.http2_exchange import StreamClient
 from sampan.gateway.server import Gateway
 from sampan.gateway.tracing import Tracing
 from sampan.link import channel, reports
@@ -63,6 +66,11 @@ class Request:
     @property
     def status(self) -> int:
         return int(self.line.split(" ")[1])
+
+
+def orphan() -> Exchange:
+    """An exchange with nobody behind it, for what only looks at it."""
+    return Exchange(StreamClient(cast(Any, SimpleNamespace(peer=b""))))
 
 
 async def read_head(reader: asyncio.StreamReader) -> Request:

@@ -1,18 +1,16 @@
 """Session affinity on the wire: headers, cookies, and where requests go. Source: function-compute-api.md §7.12."""
 
 import asyncio
-from typing import cast
 
 import msgspec
 import pytest
 
 from sampan.gateway.affinity import begin
-from sampan.gateway.exchange import Client, Exchange
 from sampan.link.messages import Gone, Sessions, Want
 from sampan.model.affinity import Affinity, AffinityKind
 from sampan.model.names import LATEST, version_key
 from tests.gateway.conftest import MakeStage
-from tests.gateway.stage import Function, Play, Request, Stage, reply
+from tests.gateway.stage import Function, Play, Request, Stage, orphan, reply
 
 COOKIE = Affinity(AffinityKind.COOKIE, ttl=600.0, idle=60.0, per_instance=2)
 HEADER = msgspec.structs.replace(COOKIE, kind=AffinityKind.HEADER, header="my-session")
@@ -62,7 +60,7 @@ async def test_the_cookie_is_only_for_the_front_door(stage: MakeStage) -> None:
 
 
 async def test_over_tls_the_cookie_is_for_tls_only() -> None:
-    exchange = Exchange(cast(Client, None))
+    exchange = orphan()
     exchange.secure = True
     begin(exchange, COOKIE)
     assert exchange.added.endswith(b"; HttpOnly; SameSite=Lax; Secure\r\n")

@@ -5,13 +5,11 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import cast
 
 import msgspec
 import pytest
 
 from sampan.gateway.bindings import Bindings
-from sampan.gateway.exchange import Client, Exchange
 from sampan.gateway.instance import Slot
 from sampan.gateway.leases import Leases
 from sampan.gateway.sessions import Sessions
@@ -23,6 +21,7 @@ from sampan.scheduler import decisions as d
 from sampan.scheduler import events as e
 from sampan.scheduler.core import step
 from sampan.scheduler.state import Cluster, Limits
+from tests.gateway.stage import orphan
 from tests.scheduler.story import version
 
 pytestmark = pytest.mark.looptime
@@ -46,7 +45,7 @@ class Gateway:
             asyncio.get_running_loop().call_later(self.town.delay, self.town.hear, self.name, message)
 
     async def slot(self, id_: str) -> Slot:
-        return await self.sessions.slot(Exchange(cast(Client, None)), self.town.served, id_)
+        return await self.sessions.slot(orphan(), self.town.served, id_)
 
     async def request(self, id_: str, seconds: float = 0.0) -> InstanceId:
         """Where a request of the caller's session ran."""

@@ -17,7 +17,7 @@ PROVED = (
     ("hostile", "test_calls.py", "test_framing_fuzz.py", "test_http2.py", "test_known.py", "test_upstream.py"),
     (
         "test_affinity.py", "test_events.py", "test_failures.py", "test_leases.py", "test_plain.py",
-        "test_route.py", "test_tls.py", "test_traces.py",
+        "test_route.py", "test_story.py", "test_tls.py", "test_traces.py",
         "test_grpc.py::test_a_unary_call_and_its_metadata_go_both_ways",
         "test_grpc.py::test_a_callers_deadline_ends_the_call_everywhere",
     ),
