@@ -148,7 +148,9 @@ class Http2Connection(Link):
         if exchange.grpc and (given := exchange.header(b"grpc-timeout")) is not None:
             exchange.due = self.loop.time() + grpc.seconds(given)
         self._streams[stream.id] = stream
-        stream.story = Story(self._front.serve(exchange), self.loop, lambda: self._done_soon(stream))
+        stream.story = Story(
+            self._front.serve(exchange), self.loop, lambda: self.loop.call_soon(self._done, stream)
+        )
         self.loop.call_soon(stream.story.begin)  # when all frames that came with it are read
 
     def _body(self, event: h2.events.DataReceived) -> None:
@@ -187,9 +189,6 @@ class Http2Connection(Link):
         stream.touch()
         if stream.story is not None and stream.story.over:
             self._leave(stream)
-
-    def _done_soon(self, stream: Stream) -> None:
-        self.loop.call_soon(self._done, stream)
 
     def _done(self, stream: Stream) -> None:
         exchange = stream.exchange

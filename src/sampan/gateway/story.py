@@ -24,7 +24,7 @@ class Story:
         self,
         coroutine: Coroutine[Any, Any, None],
         loop: asyncio.AbstractEventLoop,
-        told: Callable[[], None] | None = None,
+        told: Callable[[], object] | None = None,
     ) -> None:
         """told: is called at its end."""
         self._steps, self._loop, self._told = coroutine.__await__(), loop, told
