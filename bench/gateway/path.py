@@ -20,11 +20,11 @@ from typing import cast
 import uvloop
 
 from bench.gateway import machine, sides
+from sampan.gateway.connection import Connection
 from sampan.gateway.instance import Instance
 from sampan.gateway.protocol import ClientConnection
 from sampan.gateway.server import Gateway
 from sampan.gateway.tracing import Tracing
-from sampan.gateway.upstream import Connection
 from sampan.serve import role
 from sampan.serve.layout import Layout
 from sampan.settings import Gateway as Settings

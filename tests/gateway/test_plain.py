@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sampan.gateway.exchange import BACKLOG
+from sampan.gateway.body import BACKLOG
 from tests.gateway.conftest import MakeStage
 
 

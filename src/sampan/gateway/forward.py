@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Final, TypeVar
 
+from sampan.gateway.connection import ConnectionDied
 from sampan.gateway.deadlines import Deadlines
 from sampan.gateway.exchange import Exchange
 from sampan.gateway.grpc import GrpcCall, carry
@@ -18,7 +19,7 @@ from sampan.gateway.instance import Instance
 from sampan.gateway.relay import Collect, Relay, Underway
 from sampan.gateway.replies import Clock
 from sampan.gateway.route import HttpTarget, Served
-from sampan.gateway.upstream import ConnectionDied, Unreachable, Upstream
+from sampan.gateway.upstream import Unreachable, Upstream
 from sampan.gateway.upstream_http2 import Http2Upstream
 from sampan.model.errors import BadResponse, FunctionExited, FunctionTimedOut, NoCapacity
 

@@ -8,7 +8,8 @@ import asyncio
 import math
 import time
 
-from sampan.gateway.exchange import BodySink, ClientGone, Exchange, Hold
+from sampan.gateway.body import BodySink, ClientGone, Hold
+from sampan.gateway.exchange import Exchange
 from sampan.gateway.http2_exchange import StreamExchange
 from sampan.gateway.http2_head import request_headers
 from sampan.gateway.http2_link import Headers

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import h2.events
 from h2.errors import ErrorCodes
 
-from sampan.gateway.exchange import Body
+from sampan.gateway.body import Body
 from sampan.gateway.floods import Budget
 from sampan.gateway.http2_head import read_request
 from sampan.gateway.http2_link import STREAMS, Lane, Link

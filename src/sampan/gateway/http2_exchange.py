@@ -4,7 +4,8 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from sampan.gateway.exchange import Client, Exchange, Framing
+from sampan.gateway.body import Client
+from sampan.gateway.exchange import Exchange, Framing
 from sampan.gateway.http2_head import headers_of
 from sampan.model.errors import SampanError
 from sampan.wire import grpc

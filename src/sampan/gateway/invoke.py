@@ -6,9 +6,10 @@ import time
 from collections.abc import Coroutine
 from typing import Final, TypeVar
 
-from sampan.gateway import cors, events, replies
+from sampan.gateway import cors, events, outcomes, replies
+from sampan.gateway.body import ClientGone
 from sampan.gateway.control import Control
-from sampan.gateway.exchange import ClientGone, Ending, Exchange
+from sampan.gateway.exchange import Ending, Exchange
 from sampan.gateway.forward import Forward
 from sampan.gateway.grpc import GrpcCall
 from sampan.gateway.instance import Instance, Slot
@@ -21,10 +22,8 @@ from sampan.gateway.sessions import Sessions
 from sampan.gateway.tracing import Tracing
 from sampan.gateway.upstream import Unreachable
 from sampan.model.errors import (
-    CallerMistake,
     ConnectionClosed,
     Denied,
-    FailureKind,
     FunctionExited,
     FunctionFailed,
     FunctionTimedOut,
@@ -34,17 +33,13 @@ from sampan.model.errors import (
     RouteMethodNotAllowed,
     SampanError,
     SignatureMismatch,
-    StartFailed,
-    Throttled,
     TriggerNotFound,
 )
 from sampan.model.invocation import InvocationRecord, Outcome
 from sampan.model.trigger import AuthType
 from sampan.telemetry.logs import Log
 from sampan.wire import signature
-from sampan.wire.errors import code_of
 
-REASON = 300  # characters of an error that are written down
 ATTEMPTS: Final = 3  # instances tried when one after the other accepts no connection
 _ACS3: Final = signature.SCHEME.encode()
 
@@ -55,15 +50,6 @@ _CLIENT_GONE: Final = Outcome.CLIENT_GONE
 _PLATFORM_ERROR: Final = Outcome.PLATFORM_ERROR
 _now: Final = time.time_ns
 _Record: Final = InvocationRecord
-
-_OUTCOMES: tuple[tuple[type[SampanError], Outcome], ...] = (
-    (FunctionTimedOut, Outcome.TIMED_OUT),
-    (FunctionFailed, Outcome.FUNCTION_ERROR),
-    (StartFailed, Outcome.START_FAILED),
-    (Throttled, Outcome.THROTTLED),
-    (ClientGone, Outcome.CLIENT_GONE),
-    (CallerMistake, Outcome.REFUSED),
-)
 
 Call = TypeVar("Call", bound=Underway | GrpcCall)
 
@@ -154,7 +140,7 @@ class Invoke:
                         return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome, exchange.answered = _failed(exchange, error), None
+            outcome, exchange.answered = outcomes.note(exchange, error), None
             replies.refuse(exchange, error)
         except asyncio.CancelledError:
             outcome = Outcome.OK if exchange.status == 101 else Outcome.CLIENT_GONE
@@ -243,7 +229,7 @@ class Invoke:
                         return
             raise PlatformFailed(f"no instance of '{served.version.function}' accepts connections")
         except SampanError as error:
-            outcome, exchange.answered = _failed(exchange, error), None
+            outcome, exchange.answered = outcomes.note(exchange, error), None
             if exchange.begun or not events.fail(exchange, served.version, instance, error):
                 replies.refuse(exchange, error)
         except asyncio.CancelledError:
@@ -415,32 +401,6 @@ class _Answered(Ending):
     def tell(self, failed: bool) -> None:
         outcome = _FUNCTION_ERROR if failed or self._failed else _OK
         self._invoke.record(self._exchange, self._target, self._served, self._instance, outcome, self._cold)
-
-
-def outcome_of(error: SampanError) -> Outcome:
-    """Caller, function and platform are kept apart."""
-    for kind, outcome in _OUTCOMES:
-        if isinstance(error, kind):
-            return outcome
-    return Outcome.PLATFORM_ERROR
-
-
-def _failed(exchange: Exchange, error: SampanError) -> Outcome:
-    """Note what is recorded of it."""
-    exchange.error, exchange.reason = _code_of(error), str(error)[:REASON]
-    if isinstance(error, StartFailed):
-        exchange.startup = error.failure.stages
-    return outcome_of(error)
-
-
-def _code_of(error: SampanError) -> str:
-    """As it was answered; who ran out of memory is told apart, though the caller hears no code of that."""
-    if isinstance(error, ClientGone):
-        return ""
-    failure = error.failure if isinstance(error, FunctionExited) else None
-    if failure is not None and failure.kind is FailureKind.OUT_OF_MEMORY:
-        return code_of(StartFailed(failure))
-    return code_of(error)
 
 
 def _signable(exchange: Exchange) -> tuple[str, str, list[tuple[str, str]]]:

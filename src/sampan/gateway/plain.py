@@ -6,7 +6,8 @@ What is read here is less than what the parser and `heads` accept; everything el
 import re
 from typing import Final
 
-from sampan.gateway.exchange import Body, Client, Exchange
+from sampan.gateway.body import Body, Client
+from sampan.gateway.exchange import Exchange
 from sampan.gateway.heads import Take, fault_of_any
 from sampan.gateway.known import Heads
 from sampan.model.errors import EntityTooLarge

@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol
 
 import httptools
 
+from sampan.gateway.body import Body, Client, ClientGone, Hold
 from sampan.gateway.declined import BodyAfterAll
-from sampan.gateway.exchange import Body, Client, ClientGone, Exchange, Hold
+from sampan.gateway.exchange import Exchange
 from sampan.gateway.heads import TAKES, Take, body_too_large, fault, too_long, unreadable
 from sampan.gateway.known import Heads
 from sampan.gateway.plain import read_plain

@@ -8,12 +8,13 @@ which the client does not take what is there is not the function's.
 import time
 from typing import Final
 
+from sampan.gateway.body import ClientGone, Hold
+from sampan.gateway.connection import Connection, Receiver
 from sampan.gateway.deadlines import Deadlines
-from sampan.gateway.exchange import ClientGone, Exchange, Hold
+from sampan.gateway.exchange import Exchange
 from sampan.gateway.headers import ANSWER_HOP_BY_HOP, ANSWER_SET_ANEW
 from sampan.gateway.replies import Clock
 from sampan.gateway.story import Wait
-from sampan.gateway.upstream import Connection, Receiver
 from sampan.model.errors import BadResponse, FunctionTimedOut, SampanError
 
 _now: Final = time.time_ns

@@ -11,9 +11,10 @@ import h2.events
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 
+from sampan.gateway.connection import ConnectionDied
 from sampan.gateway.http2_link import Headers, Lane, Link
 from sampan.gateway.story import within
-from sampan.gateway.upstream import CONNECT_TIMEOUT, ConnectionDied, Unreachable
+from sampan.gateway.upstream import CONNECT_TIMEOUT, Unreachable
 from sampan.model.errors import BadResponse, NoCapacity, SampanError
 
 _WINDOW = (1 << 31) - 1  # bytes; each call has its own window, and callers that are slow must not stop others

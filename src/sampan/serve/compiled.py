@@ -20,9 +20,9 @@ from sampan.telemetry.logs import Log
 
 MODULES = (
     *(f"gateway.{name}" for name in (
-        "deadlines", "exchange", "forward", "frames", "greeting", "heads", "http2_exchange", "instance", "invoke",
-        "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route", "sessions", "story",
-        "tracing", "upstream",
+        "body", "connection", "deadlines", "exchange", "forward", "frames", "greeting", "heads", "http2_exchange",
+        "instance", "invoke", "known", "leases", "limits", "plain", "protocol", "relay", "replies", "route",
+        "sessions", "story", "tracing", "upstream",
     )),
     "gateway.control",
     "gateway.reports",
