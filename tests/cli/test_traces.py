@@ -108,7 +108,8 @@ def test_on_a_terminal_a_trace_has_one_line_and_its_whole_id(monkeypatch: pytest
 
 def test_conditions_are_passed_on(sampan: Run, server: Loopback) -> None:
     server.script[TRACES] = Answer(200, {"traces": [summary()] * 5, "nextToken": "1.2"})
-    arguments = "-f web --since 2026-01-01T00:00:00+00:00 --min 250ms --max 2s --errors --warm -a k=v --request 1-2"
+    arguments = "-f web --since 2026-01-01T00:00:00+00:00 --until 2026-01-02T00:00Z --min 250ms --max 2s"
+    arguments += " --errors --warm -a k=v --request 1-2"
     result = sampan("traces", *arguments.split(), "--operation", "GET /", "--service", "s", "--limit", "3")
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 4
@@ -118,6 +119,7 @@ def test_conditions_are_passed_on(sampan: Run, server: Loopback) -> None:
         "service": "s",
         "operation": "GET /",
         "since": f"{START / 1e9:.6f}",
+        "until": f"{START / 1e9 + 86_400:.6f}",
         "minDuration": "250000000ns",
         "maxDuration": "2000000000ns",
         "errors": "true",

@@ -12,7 +12,7 @@ from rich.console import Console
 from sampan.cli import trace_story
 from sampan.cli.span_tree import Node, tree
 from sampan.cli.trace_view import lines, show
-from sampan.cli.traces import moment, seconds
+from sampan.cli.traces import seconds
 from sampan.cli.waterfall import bar, is_cold, length, rows, ticks
 from sampan.model.trace import Span, Status
 from sampan.wire.trace_shapes import told
@@ -336,4 +336,3 @@ def test_hostile_attributes_move_no_cursor_and_break_no_line() -> None:
 @pytest.mark.parametrize(("text", "told"), [("10m", 600.0), ("250ms", 0.25), ("1.5s", 1.5), ("7d", 604800.0)])
 def test_a_time_with_its_unit_is_read(text: str, told: float) -> None:
     assert seconds(text, "--min") == told
-    assert moment(text, 1_000_000.0) == 1_000_000.0 - told

@@ -119,7 +119,7 @@ async def test_what_is_asked_for_is_told(
         ({"after": "x"}, "the token of a line"),
         ({"stream": "stdin"}, "stdout or stderr"),
         ({"level": "loud"}, "trace, debug, info"),
-        ({"since": "yesterday"}, "how long ago"),
+        ({"since": "lately"}, "how long ago"),
         ({"field": "user"}, "name=value"),
         ({"field": [f"a{number}=b" for number in range(17)]}, "at most 16"),
         ({"grep": "("}, "regular expression"),

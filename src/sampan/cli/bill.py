@@ -1,15 +1,15 @@
 """`bill`: what was used, and what it costs."""
 
-import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sampan.cli.moments import SinceOption, UntilOption, moment
 from sampan.cli.options import complete_function
 from sampan.cli.screen import Cell, Row, say, size, table, written
 from sampan.cli.session import session
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 BAR = 12  # characters
 NUMBERS = range(1, 8)  # columns
 _PARTS = " ▏▎▍▌▋▊▉█"
-_SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_WHEN = "a time like 2026-11-01, 2026-11-01T12:00Z, 24h, 7d, today or yesterday"
 
 
 class By(StrEnum):
@@ -49,18 +47,16 @@ def bill(
         ),
     ] = None,
     by: Annotated[By, typer.Option("--by", help="What a line is about.")] = By.FUNCTION,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="TIME", help="From then on. Default: this month, UTC.", show_default=False),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Up to then. Default: now.", show_default=False)
-    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     output: Annotated[Form, typer.Option("--output", "-o", help="A table for people, JSON or CSV.")] = Form.TABLE,
 ) -> None:
-    """Show what was used, and what it costs."""
+    """Show what was used, and what it costs.
+
+    Of this month, unless --since says otherwise. Days and times without a zone are UTC, as the bill's own days are.
+    """
     now = datetime.now(UTC)
-    begin, end = _moment("--since", since, now), _moment("--until", until, now)
+    begin, end = moment("--since", since, UTC), moment("--until", until, UTC)
     with session(context).client() as client:
         found = client.usage(by.value, since=begin, until=end, function=name)
     if output is Form.JSON:
@@ -69,27 +65,6 @@ def bill(
         _csv(found)
     else:
         _table(found, by, name, now)
-
-
-def _moment(option: str, given: str | None, now: datetime) -> datetime | None:
-    """A time as people write it. Raises: typer.BadParameter."""
-    if given is None:
-        return None
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    match given:
-        case "now":
-            return now
-        case "today":
-            return midnight
-        case "yesterday":
-            return midnight - timedelta(days=1)
-    if ago := re.fullmatch(r"(\d{1,6})([mhdw])", given):
-        return now - timedelta(seconds=int(ago[1]) * _SPANS[ago[2]])
-    try:
-        found = datetime.fromisoformat(given)
-    except ValueError:
-        raise typer.BadParameter(f"'{given}' is not {_WHEN}", param_hint=option) from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _table(found: "Usage", by: By, name: str | None, now: datetime) -> None:
