@@ -58,11 +58,13 @@ def bill(
     now = datetime.now(UTC)
     begin, end = moment("--since", since, UTC), moment("--until", until, UTC)
     with session(context).client() as client:
+        if output is Form.CSV:
+            told = client.usage_csv(by.value, since=begin, until=end, function=name)
+            sys.stdout.write(told.replace("\r\n", "\n"))
+            return
         found = client.usage(by.value, since=begin, until=end, function=name)
     if output is Form.JSON:
         _json(found)
-    elif output is Form.CSV:
-        _csv(found)
     else:
         _table(found, by, name, now)
 
@@ -171,18 +173,3 @@ def _json(found: "Usage") -> None:
     import msgspec
 
     written(msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(found), indent=2))
-
-
-def _csv(found: "Usage") -> None:
-    import csv
-
-    first = ("function", "version", "day")
-    rest = [name for name in found.total.__struct_fields__ if name not in (*first, "errors", "complete")]
-    names = [*first, *rest]
-    kinds = sorted({kind for line in found.lines for kind in line.errors})
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*names, *kinds, "currency"])
-    for line in found.lines:
-        cells: Sequence[object] = [getattr(line, name) for name in names]
-        written = [format(each, "f") if isinstance(each, Decimal) else each for each in cells]
-        writer.writerow([*written, *(line.errors.get(kind, 0) for kind in kinds), found.currency])

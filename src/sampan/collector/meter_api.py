@@ -50,7 +50,7 @@ def routes(statements: Statements, clock: Callable[[], datetime] = lambda: datet
         by = _by(query.get("by"))
         bill = await statements.bill(by, since, until, query.get("function") or None)
         if _csv_wanted(request):
-            return _csv(_USAGE, (_usage_row(line, bill) for line in (*bill.lines, bill.total)))
+            return _csv(_USAGE, (_usage_row(line, bill) for line in bill.lines))
         return Response(_encode(bill), media_type="application/json")
 
     async def invocations(request: Request) -> Response:
@@ -129,6 +129,7 @@ def _csv_wanted(request: Request) -> bool:
     return given == "csv" or (not given and request.headers.get("accept", "").startswith("text/csv"))
 
 
+# Always the same columns, and no total: a spreadsheet that sums a column must not count it twice.
 _USAGE = (
     *(name for name in Line.__struct_encode_fields__ if name not in ("errors", "complete")),
     *ERRORS,
@@ -140,8 +141,6 @@ def _usage_row(line: Line, bill: Bill) -> Iterable[object]:
     key = dict(
         zip(Line.__struct_encode_fields__, (getattr(line, each) for each in Line.__struct_fields__), strict=True)
     )
-    if line is bill.total:
-        key["function"] = "TOTAL"
     return [
         *(key[name] for name in _USAGE[: -len(ERRORS) - 1]),
         *(line.errors.get(name, 0) for name in ERRORS),
