@@ -59,6 +59,17 @@ def test_a_trace_that_is_not_there_says_where_to_look(sampan: Run, server: Loopb
     assert "sampan traces" in result.stderr
 
 
+@pytest.mark.parametrize("id", ["", " "])
+def test_no_id_is_said_to_be_none_and_which_would_be_one(sampan: Run, server: Loopback, id: str) -> None:
+    result = sampan("trace", id)
+    assert result.exit_code == Code.USAGE
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert "it is empty" in told
+    assert "x-fc-request-id" in told
+    assert "`sampan traces`" in told
+    assert server.asked == []
+
+
 def test_traces_are_listed_with_what_matters(sampan: Run, server: Loopback) -> None:
     found = [
         summary(errors=2, cold=True),

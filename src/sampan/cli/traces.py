@@ -23,6 +23,10 @@ NONE_YET = (
     "no traces. Each request makes one: `sampan invoke NAME`, then `sampan traces` again. Where a trace's share is "
     "sampled, only what failed or started cold is kept for sure"
 )
+NO_ID = (
+    "it is empty. Give the id of a trace, which `sampan traces` lists, or of a request: the header x-fc-request-id "
+    "of its answer"
+)
 NONE_SUCH = "no trace is like that. Ask for less (--since 7d, fewer conditions); `sampan traces` lists the newest"
 
 
@@ -53,6 +57,8 @@ def trace(
     Yellow is the cold start, red what failed; what is faint kept nobody waiting. The id of a request is in its
     answer (x-fc-request-id) and in `sampan logs`.
     """
+    if not id.strip():
+        raise typer.BadParameter(NO_ID, param_hint="ID")
     with session(context).client() as client:
         if output is TraceOutput.OTLP:
             written(client.trace_otlp(id))
