@@ -43,24 +43,22 @@ class LogLine(msgspec.Struct, frozen=True, rename="camel"):
     level: str = ""  # trace, debug, info, warning, error, fatal; "" where the line does not say
 
 
-def routes(store: OutputStore, exists: Callable[[str], bool], clock: Callable[[], int]) -> list[Route]:
-    """exists: whether there is a function.  clock: Unix nanoseconds."""
-    api = _Api(store, exists, clock)
+def routes(store: OutputStore, clock: Callable[[], int]) -> list[Route]:
+    """Who asks says with `THERE` that there is such a function.  clock: Unix nanoseconds."""
+    api = _Api(store, clock)
     return [Route("/functions/{name}/logs", api.logs, methods=["GET"])]
 
 
 class _Api:
-    def __init__(self, store: OutputStore, exists: Callable[[str], bool], clock: Callable[[], int]) -> None:
+    def __init__(self, store: OutputStore, clock: Callable[[], int]) -> None:
         self._store = store
         self._search = Search(store)
-        self._exists = exists
         self._clock = clock
 
     async def logs(self, request: Request) -> Response:
         """What may be wrong is found before the answer begins. Raises: InvalidArgument, NotFound."""
         name, query = request.path_params["name"], request.query_params
-        there = THERE in request.headers or self._exists(name)
-        if not there and not await self._store.has(name):
+        if THERE not in request.headers and not await self._store.has(name):
             raise FunctionNotFound(name)
         matcher = Matcher(wanted(name, list(query.multi_items()), self._clock()))
         instance = matcher.wanted.instance
