@@ -1,10 +1,13 @@
 """What is telemetry's is passed on to the collector, and its answer back, both as they are."""
 
+import asyncio
 import http.client
 
 import pytest
 
+from sampan.api import passing
 from sampan.link.reports import THERE
+from sampan.model.errors import CollectorAway
 from tests.api.collecting import END
 from tests.api.raw import call, connect, create_web, send, signed
 
@@ -190,3 +193,32 @@ def test_unsigned_calls_for_logs_never_reach_the_collector(api, collecting):
     create_web(api)
     assert send(api, "GET", LOGS, {})[0] in (400, 403)
     assert collecting.asked == []
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_collector_that_hangs_is_told_of_long_before_one_that_is_slow(tmp_path, monkeypatch, hangs):
+    """One that is slow says at once that it is there, and is waited for."""
+    monkeypatch.setattr(passing, "LOOK", 0.05)
+    monkeypatch.setattr(passing, "PATIENCE", 1.0)
+    connections = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
+        head = await reader.readuntil(b"\r\n\r\n")
+        if hangs:
+            await reader.read()  # to the end: as if it were stopped
+        elif head.startswith(b"GET"):
+            await asyncio.sleep(0.5)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    collector = passing.Collector(tmp_path / "collector")
+    async with asyncio.timeout(PATIENCE), await asyncio.start_unix_server(answer, tmp_path / "collector"):
+        if hangs:
+            with pytest.raises(CollectorAway):
+                await collector.ask("/traces", "")
+        else:
+            assert (await collector.ask("/traces", "")).status == 200
+        await collector.aclose()
+        await asyncio.gather(*connections)
+    assert len(connections) > 1, "it was looked whether it answers"

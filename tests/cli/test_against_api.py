@@ -99,7 +99,7 @@ async def _collecting(directory: Path, function: str) -> AsyncIterator[Collector
     texts = ("listening", "GET /")
     lines = [Line(now, INSTANCE, version, "stdout", "", Level.UNKNOWN, text) for text in texts]
     await store.commit([Batch(function, lines)])
-    routes = output_api.routes(store, lambda name: name == function, time.time_ns)
+    routes = output_api.routes(store, time.time_ns)
     server = UnixServer(collecting(routes), place)
     await server.start()
     yield collector

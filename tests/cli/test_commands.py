@@ -331,6 +331,12 @@ def test_invoke_prints_the_body_untouched_and_speaks_beside_it(sampan: Run, serv
     )
 
 
+def test_where_no_log_comes_with_the_answer_it_says_where_it_is(sampan: Run, server: Loopback) -> None:
+    server.script["POST", f"{WEB}/invocations"] = Answer(200, b"{}", {"x-fc-request-id": "1-a"})
+    assert "`sampan logs web --request 1-a`" in sampan("invoke", "web", "--log").stderr
+    assert "sampan logs" not in sampan("invoke", "web").stderr
+
+
 def test_a_function_that_failed_ends_with_1_and_names_its_error(sampan: Run, server: Loopback) -> None:
     headers = {"x-fc-request-id": "1-a", "x-fc-error-type": "UnhandledInvocationError"}
     server.script["POST", f"{WEB}/invocations"] = Answer(200, b'{"errorMessage":"x"}', headers)

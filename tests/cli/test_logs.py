@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -39,13 +39,16 @@ def told(*texts: str, token: int = 1) -> Answer:
 
 def test_every_filter_is_sent(sampan: Run, server: Loopback) -> None:
     server.script[LOGS] = told("x")
+    before = datetime.now(UTC)
     sampan(
         "logs", "web", "-n", "7", "--since", "15m", "--until", "2026-01-02T10:00:00Z", "-g", "a|b", "-l", "error",
         "--field", "user=ann", "-r", "1-a", "--instance", "c-1", "--version", "3", "--stream", "stderr",
     )  # fmt: skip
+    since = datetime.fromisoformat(server.asked[0].query["since"]) + timedelta(minutes=15)
+    assert before <= since <= datetime.now(UTC)
     assert server.asked[0].query == {
         "tail": "7",
-        "since": "15m",
+        "since": server.asked[0].query["since"],
         "until": datetime.fromisoformat("2026-01-02T10:00:00+00:00").astimezone().isoformat(),
         "grep": "a|b",
         "level": "error",

@@ -75,6 +75,12 @@ def test_rows_that_do_not_fit_are_counted() -> None:
     assert "more" not in lines(view(3), 80, 24)[-1].plain
 
 
+def test_functions_that_do_nothing_are_counted() -> None:
+    assert "7 idle" in lines(view(3, functions=10), 80, 24)[-1].plain
+    assert "idle" not in lines(view(3, functions=3), 80, 24)[-1].plain
+    assert "idle" not in lines(view(3), 80, 24)[-1].plain, "not known"
+
+
 def test_nothing_to_show_is_said() -> None:
     assert any("nothing runs" in line.plain for line in lines(view(0), 80, 24))
 

@@ -59,6 +59,17 @@ def test_a_trace_that_is_not_there_says_where_to_look(sampan: Run, server: Loopb
     assert "sampan traces" in result.stderr
 
 
+@pytest.mark.parametrize("id", ["", " "])
+def test_no_id_is_said_to_be_none_and_which_would_be_one(sampan: Run, server: Loopback, id: str) -> None:
+    result = sampan("trace", id)
+    assert result.exit_code == Code.USAGE
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert "it is empty" in told
+    assert "x-fc-request-id" in told
+    assert "`sampan traces`" in told
+    assert server.asked == []
+
+
 def test_traces_are_listed_with_what_matters(sampan: Run, server: Loopback) -> None:
     found = [
         summary(errors=2, cold=True),
@@ -108,7 +119,8 @@ def test_on_a_terminal_a_trace_has_one_line_and_its_whole_id(monkeypatch: pytest
 
 def test_conditions_are_passed_on(sampan: Run, server: Loopback) -> None:
     server.script[TRACES] = Answer(200, {"traces": [summary()] * 5, "nextToken": "1.2"})
-    arguments = "-f web --since 2026-01-01T00:00:00+00:00 --min 250ms --max 2s --errors --warm -a k=v --request 1-2"
+    arguments = "-f web --since 2026-01-01T00:00:00+00:00 --until 2026-01-02T00:00Z --min 250ms --max 2s"
+    arguments += " --errors --warm -a k=v --request 1-2"
     result = sampan("traces", *arguments.split(), "--operation", "GET /", "--service", "s", "--limit", "3")
     assert result.exit_code == 0, result.output
     assert len(result.stdout.splitlines()) == 4
@@ -118,6 +130,7 @@ def test_conditions_are_passed_on(sampan: Run, server: Loopback) -> None:
         "service": "s",
         "operation": "GET /",
         "since": f"{START / 1e9:.6f}",
+        "until": f"{START / 1e9 + 86_400:.6f}",
         "minDuration": "250000000ns",
         "maxDuration": "2000000000ns",
         "errors": "true",

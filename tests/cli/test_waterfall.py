@@ -12,7 +12,7 @@ from rich.console import Console
 from sampan.cli import trace_story
 from sampan.cli.span_tree import Node, tree
 from sampan.cli.trace_view import lines, show
-from sampan.cli.traces import moment, seconds
+from sampan.cli.traces import seconds
 from sampan.cli.waterfall import bar, is_cold, length, rows, ticks
 from sampan.model.trace import Span, Status
 from sampan.wire.trace_shapes import told
@@ -304,10 +304,27 @@ def test_a_start_that_failed_is_no_warm_start() -> None:
     root = span(1, 0, "web", 0, 9, status=Status.ERROR, platform=True, attributes={"fc.cold_start": False})
     start = span(2, 1, "ColdStart", 1, 9, status=Status.ERROR, platform=True)
     assert drawn(root, start).splitlines()[0].endswith("start failed")
+    suffered = span(1, 0, "web", 0, 9, status=Status.ERROR, platform=True, attributes={"fc.cold_start": True})
+    assert drawn(suffered, start).splitlines()[0].endswith("start failed"), "it is a cold start that failed"
     waited = span(2, 1, "Schedule", 1, 9, platform=True)
     assert "warm" not in drawn(root, waited).splitlines()[0]
     called = span(3, 1, "Invocation", 8, 9, platform=True)
     assert drawn(root, waited, called).splitlines()[0].endswith("warm")
+
+
+def test_a_status_that_is_the_whole_failure_is_told_once() -> None:
+    answered = {"http.response.status_code": 503, "error.type": "503"}
+    told = drawn(span(1, 0, "web", 0, 9, status=Status.ERROR, platform=True, attributes=answered)).splitlines()[0]
+    assert told.count("503") == 1
+    crashed = {"http.response.status_code": 502, "error.type": "FunctionUnhandledError"}
+    told = drawn(span(1, 0, "web", 0, 9, status=Status.ERROR, platform=True, attributes=crashed)).splitlines()[0]
+    assert "✗ 502 FunctionUnhandledError" in told
+
+
+def test_attributes_are_told_as_they_are_asked_for() -> None:
+    assert "fc.cold_start = true" in drawn(
+        span(1, 0, "web", 0, 9, attributes={"fc.cold_start": True}), attributes=True
+    )
 
 
 def test_hostile_attributes_move_no_cursor_and_break_no_line() -> None:
@@ -319,4 +336,3 @@ def test_hostile_attributes_move_no_cursor_and_break_no_line() -> None:
 @pytest.mark.parametrize(("text", "told"), [("10m", 600.0), ("250ms", 0.25), ("1.5s", 1.5), ("7d", 604800.0)])
 def test_a_time_with_its_unit_is_read(text: str, told: float) -> None:
     assert seconds(text, "--min") == told
-    assert moment(text, 1_000_000.0) == 1_000_000.0 - told

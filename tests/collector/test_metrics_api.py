@@ -75,7 +75,7 @@ async def test_history_is_a_series_of_the_last_hour_by_the_minute(served: Served
     [
         "/history?step=61",
         "/history?step=60.5",
-        "/history?since=yesterday",
+        "/history?since=lately",
         "/history?since=inf",
         "/history?since=-1",
         "/history?since=5&until=4",

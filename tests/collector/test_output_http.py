@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sampan.collector.output_api import routes
+from sampan.link.reports import THERE
 from sampan.model.names import version_key
 from sampan.output.store import OutputStore
 from sampan.sdk import AsyncClient, Retries, Unreachable
@@ -27,10 +30,21 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     await platform.database.close()
 
 
+class _There:
+    """Says of every function that there is one, as control does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        told = [*scope.get("headers", ()), (THERE.encode(), b"yes")]
+        await self._app({**scope, "headers": told}, receive, send)
+
+
 @asynccontextmanager
 async def serving(store: OutputStore) -> AsyncIterator[str]:
     """The URL of the collector's app under the API's prefix; at the end every connection is cut."""
-    app = Starlette(routes=[Mount("/sampan/v1", routes=routes(store, lambda name: True, lambda: 0))])
+    app = Starlette(routes=[Mount("/sampan/v1", routes=routes(store, lambda: 0))], middleware=[Middleware(_There)])
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0))
     running = asyncio.create_task(server.serve([listener]))

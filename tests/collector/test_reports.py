@@ -17,7 +17,7 @@ from sampan.link.reports import Down, Gauge, Gauges, Hello, Ran, Records, Starte
 from sampan.meter import tables
 from sampan.meter.ledger import Batch, Ledger
 from sampan.model.instance import Stage as Step
-from sampan.model.invocation import InvocationRecord, VersionFacts
+from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
 from sampan.model.names import InstanceId, VersionKey
 from sampan.store.database import Database
 from tests.link.memory import in_memory
@@ -254,6 +254,19 @@ async def test_a_start_that_was_told_beside_its_record_completes_it(stage: Stage
     assert stage.ears.records[-1].startup == startup, "whichever gateway's record it is"
     one.close()
     again.close()
+
+
+async def test_a_start_that_failed_is_known_as_a_cold_one_wherever_it_is_counted(stage: Stage) -> None:
+    broken = record(1, instance="", outcome=Outcome.START_FAILED)
+    full = record(2, instance="", outcome=Outcome.THROTTLED)
+    one = await stage.connect(Hello("g1", "life"), Records(1, (broken, full), FACTS))
+    assert await stage.answer() == 2
+    assert [(each.outcome, each.cold) for each in stage.ears.records] == [
+        (Outcome.START_FAILED, True),
+        (Outcome.THROTTLED, False),
+    ]
+    assert await written(stage.store) == recomputed(stage.ears.records)
+    one.close()
 
 
 async def test_a_start_that_is_told_while_its_record_is_written_down_completes_it(stage: Stage) -> None:

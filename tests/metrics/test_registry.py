@@ -165,6 +165,19 @@ async def test_a_cold_start_is_told_with_its_stages(registry: Registry) -> None:
     assert told == {"pull", "create"}
 
 
+async def test_a_start_that_failed_is_a_cold_start_and_no_measure_of_how_long_starts_take(
+    registry: Registry,
+) -> None:
+    begin = MOMENT * SECOND
+    stages = (Stage("create", begin, begin + SECOND), Stage("failed", begin + SECOND, begin + 9 * SECOND))
+    failed = record(4, None, outcome=Outcome.START_FAILED, status=412, cold=True, startup=stages)
+    registry.observe([failed], VERSIONS)
+    seen = await page(registry)
+    assert seen("faas_coldstarts_total") == seen("fc_function_cold_starts_total") == 1
+    assert not seen.has("faas_init_duration_seconds_count")
+    assert not seen.has("fc_function_cold_start_stage_seconds_count")
+
+
 async def test_what_is_under_way_is_summed_over_gateways_and_goes_with_them(registry: Registry) -> None:
     registry.gauges("g-1", Gauges((Gauge("web", 3, 1), Gauge("api", 1, 0)), 7))
     registry.gauges("g-2", Gauges((Gauge("web", 2, 0),), 2))

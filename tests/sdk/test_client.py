@@ -47,6 +47,13 @@ def test_creating_sends_the_shape_and_reads_the_function(server: Loopback, clien
     }
 
 
+def test_an_empty_name_asks_for_nothing_else(server: Loopback, client: Client) -> None:
+    for ask in (client.trace, client.get_function, client.delete_function):
+        with pytest.raises(InvalidCall, match="is empty"):
+            ask("")
+    assert server.asked == []
+
+
 def test_a_name_with_odd_signs_stays_one_segment_and_is_signed_so(server: Loopback, client: Client) -> None:
     server.script["GET", f"{ROOT}/a%2Fb%20%24c"] = Answer(200, function("odd"))
     assert client.get_function("a/b $c", "my alias").function_name == "odd"

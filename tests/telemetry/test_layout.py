@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sampan.model.errors import FailureKind
 from sampan.model.instance import FAILED, Stage
 from sampan.model.invocation import InvocationRecord, Outcome
-from sampan.telemetry.layout import FAILED_STAGES, GROUPS, Piece, layout
+from sampan.telemetry.layout import FAILED_STAGES, GROUPS, Piece, layout, waited_for_start
 from sampan.wire.errors import FAILURES
 from tests.telemetry.records import BEGAN, COLD, at, cold_record, record, stage
 
@@ -147,6 +147,27 @@ def test_a_failed_start_lasts_as_long_as_it_was_tried_and_a_failure_told_again_i
 def test_a_failed_start_of_which_nothing_is_told_is_one_piece() -> None:
     assert failed("ImagePullFailed", ()) == ["ColdStart 0-300!"]
     assert failed("ResourceThrottled", ()) == ["Schedule 0-300!"]  # it never came to a start
+
+
+@pytest.mark.parametrize(
+    ("error", "startup", "cold"),
+    [
+        ("CAExited", COLD[:4], True),
+        ("ImagePullFailed", (), True),
+        (
+            "CAExited",
+            (stage("start", -5, -4), stage(FAILED, -4, -1)),
+            False,
+        ),  # it heard of a failure before its time
+        ("ResourceThrottled", (), False),
+    ],
+)
+def test_who_waited_for_a_start_that_failed_suffered_a_cold_start(
+    error: str, startup: tuple[Stage, ...], cold: bool
+) -> None:
+    made = record(leased=0, ended=300, outcome=Outcome.START_FAILED, status=412, error=error, startup=startup)
+    assert waited_for_start(made) is cold
+    assert waited_for_start(record()) is False
 
 
 def test_every_way_a_start_fails_has_its_stage() -> None:

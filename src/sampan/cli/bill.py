@@ -1,15 +1,15 @@
 """`bill`: what was used, and what it costs."""
 
-import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sampan.cli.moments import SinceOption, UntilOption, moment
 from sampan.cli.options import complete_function
 from sampan.cli.screen import Cell, Row, say, size, table, written
 from sampan.cli.session import session
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 BAR = 12  # characters
 NUMBERS = range(1, 8)  # columns
 _PARTS = " ▏▎▍▌▋▊▉█"
-_SPANS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_WHEN = "a time like 2026-11-01, 2026-11-01T12:00Z, 24h, 7d, today or yesterday"
 
 
 class By(StrEnum):
@@ -49,47 +47,26 @@ def bill(
         ),
     ] = None,
     by: Annotated[By, typer.Option("--by", help="What a line is about.")] = By.FUNCTION,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="TIME", help="From then on. Default: this month, UTC.", show_default=False),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Up to then. Default: now.", show_default=False)
-    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     output: Annotated[Form, typer.Option("--output", "-o", help="A table for people, JSON or CSV.")] = Form.TABLE,
 ) -> None:
-    """Show what was used, and what it costs."""
+    """Show what was used, and what it costs.
+
+    Of this month, unless --since says otherwise. Days and times without a zone are UTC, as the bill's own days are.
+    """
     now = datetime.now(UTC)
-    begin, end = _moment("--since", since, now), _moment("--until", until, now)
+    begin, end = moment("--since", since, UTC), moment("--until", until, UTC)
     with session(context).client() as client:
+        if output is Form.CSV:
+            told = client.usage_csv(by.value, since=begin, until=end, function=name)
+            sys.stdout.write(told.replace("\r\n", "\n"))
+            return
         found = client.usage(by.value, since=begin, until=end, function=name)
     if output is Form.JSON:
         _json(found)
-    elif output is Form.CSV:
-        _csv(found)
     else:
         _table(found, by, name, now)
-
-
-def _moment(option: str, given: str | None, now: datetime) -> datetime | None:
-    """A time as people write it. Raises: typer.BadParameter."""
-    if given is None:
-        return None
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    match given:
-        case "now":
-            return now
-        case "today":
-            return midnight
-        case "yesterday":
-            return midnight - timedelta(days=1)
-    if ago := re.fullmatch(r"(\d{1,6})([mhdw])", given):
-        return now - timedelta(seconds=int(ago[1]) * _SPANS[ago[2]])
-    try:
-        found = datetime.fromisoformat(given)
-    except ValueError:
-        raise typer.BadParameter(f"'{given}' is not {_WHEN}", param_hint=option) from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _table(found: "Usage", by: By, name: str | None, now: datetime) -> None:
@@ -196,18 +173,3 @@ def _json(found: "Usage") -> None:
     import msgspec
 
     written(msgspec.json.format(msgspec.json.Encoder(decimal_format="number").encode(found), indent=2))
-
-
-def _csv(found: "Usage") -> None:
-    import csv
-
-    first = ("function", "version", "day")
-    rest = [name for name in found.total.__struct_fields__ if name not in (*first, "errors", "complete")]
-    names = [*first, *rest]
-    kinds = sorted({kind for line in found.lines for kind in line.errors})
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*names, *kinds, "currency"])
-    for line in found.lines:
-        cells: Sequence[object] = [getattr(line, name) for name in names]
-        written = [format(each, "f") if isinstance(each, Decimal) else each for each in cells]
-        writer.writerow([*written, *(line.errors.get(kind, 0) for kind in kinds), found.currency])

@@ -39,7 +39,7 @@ def invoke(
         typer.Option("--header", "-H", metavar="NAME: VALUE", help="Repeatable.", show_default=False),
     ] = None,
     qualifier: QualifierOption = None,
-    log: Annotated[bool, typer.Option("--log", "-l", help="Show the end of the request's log.")] = False,
+    log: Annotated[bool, typer.Option("--log", "-l", help="Show the end of the request's log, if told.")] = False,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Wait so long without a byte.")] = 900.0,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -60,10 +60,20 @@ def invoke(
         if path is not None:
             verb = method or ("POST" if data is not None or file is not None else "GET")
             reply = client.http(name, verb, path, qualifier=qualifier, headers=headers, body=body, timeout=timeout)
+            if log:
+                _say_logs(name, reply.request_id)
             _end_http(reply, output)
             return
         result = client.invoke(name, body, qualifier=qualifier, log=log, headers=headers, timeout=timeout)
+    if log and not result.log and not result.failed:
+        _say_logs(name, result.request_id)
     _end_event(name, result, output)
+
+
+def _say_logs(name: str, request: str) -> None:
+    """Where the log is that did not come with the answer."""
+    why = "no log comes with this answer; one does of events, where the function takes one request at a time"
+    say(f"→ {why}. `sampan logs {name} --request {request}` shows it", style="yellow")
 
 
 def _body(data: str | None, file: Path | None) -> bytes:

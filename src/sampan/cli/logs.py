@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sampan.cli.moments import SinceOption, UntilOption, moment
 from sampan.cli.options import FunctionName, OutputOption, pairs
 from sampan.cli.screen import Output, out, say, written
 from sampan.cli.session import session
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from sampan.sdk import Client, LogLine
 
 PAUSE = 1.0  # seconds before a followed log that broke off is asked for again
-MOMENT = "15m for 15 minutes ago, 10:30, or 2026-11-27T10:30"
 
 
 def logs(
@@ -25,10 +25,8 @@ def logs(
         int | None,
         typer.Option("--tail", "-n", min=0, help="Newest lines; all with --since, --request.", show_default="100"),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Not older: 15m, 10:30, RFC 3339.", show_default=False)
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Older than that.", show_default=False)] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     grep: Annotated[
         str | None,
         typer.Option("--grep", "-g", metavar="REGEX", help="(?i) in front: any case.", show_default=False),
@@ -53,6 +51,7 @@ def logs(
     """Show what a function writes.
 
     Each instance in its own colour. A terminal shows JSON lines readable. With -o json, one JSON object a line.
+    Times without a zone are this machine's.
 
         sampan logs web -f --level warning
         sampan logs web --since 1h --grep 'timed? out'
@@ -62,8 +61,8 @@ def logs(
 
     wanted: dict[str, Any] = {
         "tail": tail if tail is not None or since or request else 100,
-        "since": _moment(since, "--since"),
-        "until": _moment(until, "--until"),
+        "since": _moment("--since", since),
+        "until": _moment("--until", until),
         "grep": grep,
         "level": level,
         "fields": pairs(field or [], "--field"),
@@ -107,21 +106,9 @@ def _followed(client: "Client", name: str, wanted: dict[str, Any]) -> "Iterator[
         time.sleep(PAUSE)
 
 
-def _moment(given: str | None, option: str) -> str | None:
-    """What the API understands: times without an offset are this machine's."""
-    from datetime import datetime
-
-    if given is None or given[:1].isalpha():
-        return given
-    try:
-        if len(given) <= 8 and ":" in given:
-            clock = datetime.strptime(given, "%H:%M:%S" if given.count(":") == 2 else "%H:%M").time()
-            return datetime.combine(datetime.now(), clock).astimezone().isoformat()
-        if "-" in given:
-            return datetime.fromisoformat(given).astimezone().isoformat()
-    except ValueError:
-        raise typer.BadParameter(f"'{given}' is no time; write {MOMENT}", param_hint=option) from None
-    return given
+def _moment(option: str, given: str | None) -> str | None:
+    found = moment(option, given)
+    return None if found is None else found.isoformat()
 
 
 def _json_line(line: "LogLine") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sampan.cli.options import OutputOption
-from sampan.cli.screen import Output, out, table, written
+from sampan.cli.screen import Output, out, say, table, written
 from sampan.cli.session import session
 
 if TYPE_CHECKING:
@@ -63,9 +63,12 @@ def _print(client: "Client", sort: "Sort") -> None:
     from sampan.cli.top_view import BARS, PLAIN_BARS, View, lines
 
     bars = BARS if "utf" in out().encoding.lower() else PLAIN_BARS
-    view = View(client.now(LIMIT), client.status().platform, sort=sort, bars=bars)
+    now, status = client.now(LIMIT), client.status()
+    view = View(now, status.platform, sort=sort, bars=bars, functions=status.functions)
     if not out().is_terminal:
         _aligned(view)
+        if view.idle:
+            say(f"{view.idle} more did nothing within the last minute; `sampan ls` lists them", style="dim")
         return
     for line in lines(view, out().width, len(view.now.functions) + 10)[:-1]:
         out().print(line)

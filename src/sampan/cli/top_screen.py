@@ -15,12 +15,13 @@ from rich.live import Live
 
 from sampan.cli.top_view import BARS, KEYS, PLAIN_BARS, Sort, View, lines
 from sampan.sdk import Client, Denied, Now, SdkError
+from sampan.sdk.extensions import PlatformStatus
 
 TICK = 0.2  # seconds in which a key or a new width shows
 AGAIN = 1.0  # seconds before a view that broke off is asked for anew
 STATUS = 5.0  # seconds between looks at the platform's parts
 
-News = Now | dict[str, object] | Exception
+News = Now | PlatformStatus | Exception
 
 
 class Screen:
@@ -30,7 +31,7 @@ class Screen:
         self._client, self._sort, self._limit = client, sort, limit
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._over = threading.Event()
-        self._platform: dict[str, object] = {}
+        self._status = PlatformStatus()
         self._trouble = ""
         self._now: Now | None = None
 
@@ -58,9 +59,10 @@ class Screen:
         with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
                 assert self._now is not None
-                shown = (self._now.time, self._trouble, self._sort, self._platform, console.size)
+                shown = (self._now.time, self._trouble, self._sort, self._status, console.size)
                 if shown != drawn:
-                    view = View(self._now, self._platform, self._trouble, self._sort, bars)
+                    told = self._status
+                    view = View(self._now, told.platform, self._trouble, self._sort, bars, told.functions)
                     live.update(Group(*lines(view, console.width, console.height)), refresh=True)
                     drawn = shown
                 if not self._listen(keyboard):
@@ -84,8 +86,8 @@ class Screen:
     def _take(self, news: News) -> None:
         if isinstance(news, Now):
             self._now, self._trouble = news, ""
-        elif isinstance(news, dict):
-            self._platform = news
+        elif isinstance(news, PlatformStatus):
+            self._status = news
         elif self._now is None or isinstance(news, Denied):
             raise news
         else:
@@ -108,7 +110,7 @@ class Screen:
     def _look(self) -> None:
         while not self._over.is_set():
             with suppress(Exception):  # what matters of it, the view itself meets, too
-                self._news.put(self._client.status().platform)
+                self._news.put(self._client.status())
             self._over.wait(STATUS)
 
 

@@ -47,13 +47,22 @@ _ORDER: dict[Sort, Callable[["FunctionNow"], tuple[float, float]]] = {
 
 @dataclass(frozen=True)
 class View:
-    """All that is shown. platform: as `GET /sampan/v1/status` tells it; empty: not known."""
+    """All that is shown. platform: as `GET /sampan/v1/status` tells it; empty: not known.
+
+    functions: how many there are, of which `now` holds those that were called within the last minute, or run.
+    """
 
     now: "Now"
     platform: dict[str, object] = field(default_factory=dict)
     trouble: str = ""  # why nothing new comes
     sort: Sort = Sort.RATE
     bars: str = BARS
+    functions: int | None = None
+
+    @property
+    def idle(self) -> int:
+        """Functions that do nothing: they are counted, so that nobody takes a missing one for lost."""
+        return max(0, (self.functions or 0) - self.now.totals.functions)
 
 
 class Column(NamedTuple):
@@ -164,6 +173,8 @@ def _foot(view: View, room: int) -> Text:
     line = Text(no_wrap=True)
     if more > 0:
         line.append(f"and {more} more  ", style="dim")
+    if view.idle:
+        line.append(f"{view.idle} idle  ", style="dim")
     for key, sort in KEYS.items():
         line.append(f"[{key}]{sort.value[1:]} ", style="bold" if sort is view.sort else "dim")
     return line.append("[q]uit", style="dim")

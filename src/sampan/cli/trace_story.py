@@ -55,11 +55,11 @@ def _start(root: Node) -> Piece:
     """How it came to its instance; nothing is said of a request that never came to one, unless the start failed."""
     if not root.span.platform:
         return Piece("")
-    if any(root.span.attributes.get(name) is True for name in ("faas.coldstart", "fc.cold_start")):
-        return Piece("  cold start", COLD)
     under = {child.span.name: child for child in root.children if child.span.platform}
     if "ColdStart" in under and under["ColdStart"].failed:
         return Piece("  start failed", ERROR)
+    if any(root.span.attributes.get(name) is True for name in ("faas.coldstart", "fc.cold_start")):
+        return Piece("  cold start", COLD)
     return Piece("  warm", "green") if "Invocation" in under else Piece("")
 
 
@@ -80,8 +80,9 @@ def _outcome(root: Node) -> Piece:
     told = f" {status}" if isinstance(status, int) else ""
     if not root.failed:
         return Piece(f"✓{told or ' ok'}", "bold green")
-    kind = attributes.get("fc.error_type") or attributes.get("error.type")
-    return Piece(f"✗{told} {flat(str(kind)) if kind else '' if told else 'failed'}".rstrip(), f"bold {ERROR}")
+    kind = flat(str(attributes.get("fc.error_type") or attributes.get("error.type") or ""))
+    kind = "" if kind == told.strip() else kind
+    return Piece(f"✗{told} {kind or ('' if told else 'failed')}".rstrip(), f"bold {ERROR}")
 
 
 def complaint(node: Node) -> str:

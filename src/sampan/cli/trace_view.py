@@ -80,11 +80,16 @@ def _broken(text: str, width: int) -> list[str]:
 
 def _attributes(span: TraceSpan) -> Iterator[str]:
     for name, value in sorted(span.attributes.items()):
-        yield printable(f"{name} = {value}".replace("\n", "⏎").replace("\t", " "))
+        yield printable(f"{name} = {_word(value)}".replace("\n", "⏎").replace("\t", " "))
     for event in span.events:
-        told = ", ".join(f"{name}={value}" for name, value in event.attributes.items())
+        told = ", ".join(f"{name}={_word(value)}" for name, value in event.attributes.items())
         after = (event.time - span.start) / 1e6
         yield printable(f"@ {after:.1f} ms {event.name} {told}".replace("\n", "⏎").replace("\t", " "))
+
+
+def _word(value: object) -> str:
+    """As `sampan traces --attribute` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wrapped(line: Line, width: int) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sampan.cli.moments import SinceOption, UntilOption, moment
 from sampan.cli.options import OutputOption, complete_function, pairs
 from sampan.cli.screen import ROOMY, Cell, Output, flat, json, out, say, table, written
 from sampan.cli.session import session
@@ -21,6 +22,10 @@ BAR = 12  # columns of the longest duration's bar
 NONE_YET = (
     "no traces. Each request makes one: `sampan invoke NAME`, then `sampan traces` again. Where a trace's share is "
     "sampled, only what failed or started cold is kept for sure"
+)
+NO_ID = (
+    "it is empty. Give the id of a trace, which `sampan traces` lists, or of a request: the header x-fc-request-id "
+    "of its answer"
 )
 NONE_SUCH = "no trace is like that. Ask for less (--since 7d, fewer conditions); `sampan traces` lists the newest"
 
@@ -52,6 +57,8 @@ def trace(
     Yellow is the cold start, red what failed; what is faint kept nobody waiting. The id of a request is in its
     answer (x-fc-request-id) and in `sampan logs`.
     """
+    if not id.strip():
+        raise typer.BadParameter(NO_ID, param_hint="ID")
     with session(context).client() as client:
         if output is TraceOutput.OTLP:
             written(client.trace_otlp(id))
@@ -73,9 +80,8 @@ def traces(
             "--function", "-f", metavar="NAME", autocompletion=complete_function, help="That it passed through."
         ),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="AGE|TIME", help="Begun since: 10m, 2h, 7d, 2026-01-31T08:00.")
-    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     shortest: Annotated[
         str | None, typer.Option("--min", metavar="TIME", help="At least as long: 250ms, 2s.")
     ] = None,
@@ -96,12 +102,14 @@ def traces(
 
     sampan traces --function web --since 1h --min 500ms
     sampan traces --errors -a http.route=/items/{id}
-    """
-    import time
 
+    --since and --until: when it began; times without a zone are this machine's.
+    """
+    begin, end = moment("--since", since), moment("--until", until)
     wanted = {
         "function": function,
-        "since": None if since is None else moment(since, time.time()),
+        "since": None if begin is None else begin.timestamp(),
+        "until": None if end is None else end.timestamp(),
         "min_duration": None if shortest is None else seconds(shortest, "--min"),
         "max_duration": None if longest is None else seconds(longest, "--max"),
         "errors": True if errors else None,
@@ -125,21 +133,8 @@ def seconds(text: str, option: str) -> float:
     """Of a stretch of time with its unit. Raises: typer.BadParameter."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(us|µs|ms|s|m|h|d)", text.strip())
     if match is None:
-        raise typer.BadParameter(f"'{text}' is no time with its unit, like 250ms, 2s or 10m", param_hint=option)
+        raise typer.BadParameter(f"'{text}' is no time with its unit, like 250ms, 2s or 1m", param_hint=option)
     return float(match[1]) * UNITS[match[2]]
-
-
-def moment(text: str, now: float) -> float:
-    """Unix seconds of an age or a time of this machine's zone. now: Unix seconds. Raises: typer.BadParameter."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return now - seconds(text, "--since")
-    except typer.BadParameter:
-        told = f"'{text}' is no age like 10m, 2h or 7d, and no time like 2026-01-31T08:00"
-        raise typer.BadParameter(told, param_hint="--since") from None
 
 
 def _listed(found: "Sequence[Summary]") -> None:

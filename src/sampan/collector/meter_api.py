@@ -20,13 +20,13 @@ from sampan.meter.singles import Wanted
 from sampan.meter.statements import Invocation, Statements
 from sampan.model.errors import InvalidArgument
 from sampan.model.invocation import Outcome
+from sampan.wire import moments
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000  # invocations
 LONGEST = 3660  # days of one bill
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _TOKEN = re.compile(r"\d{1,19}\.\d{1,18}\Z")
-_TIME = "an RFC 3339 time like 2026-11-27T00:00:00Z, a date, or Unix seconds"
 
 
 class Page(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,14 +42,15 @@ def routes(statements: Statements, clock: Callable[[], datetime] = lambda: datet
     async def usage(request: Request) -> Response:
         query = request.query_params
         now = clock()
-        since = moment("since", query.get("since"), now.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
-        until = moment("until", query.get("until"), now + timedelta(minutes=1))
+        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        since = moment("since", query.get("since"), month, now)
+        until = moment("until", query.get("until"), now + timedelta(minutes=1), now)
         if not since < until <= since + timedelta(days=LONGEST):
             raise InvalidArgument("until", query.get("until"), f"a time after `since`, by at most {LONGEST} days")
         by = _by(query.get("by"))
         bill = await statements.bill(by, since, until, query.get("function") or None)
         if _csv_wanted(request):
-            return _csv(_USAGE, (_usage_row(line, bill) for line in (*bill.lines, bill.total)))
+            return _csv(_USAGE, (_usage_row(line, bill) for line in bill.lines))
         return Response(_encode(bill), media_type="application/json")
 
     async def invocations(request: Request) -> Response:
@@ -57,7 +58,7 @@ def routes(statements: Statements, clock: Callable[[], datetime] = lambda: datet
         token = query.get("nextToken", "")
         if token and not _TOKEN.match(token):
             raise InvalidArgument("nextToken", token, "what the page before gave")
-        found, more = await statements.invocations(_wanted(query), _limit(query.get("limit")), token)
+        found, more = await statements.invocations(_wanted(query, clock()), _limit(query.get("limit")), token)
         if _csv_wanted(request):
             names = Invocation.__struct_fields__
             rows = ([getattr(each, name) for name in names] for each in found)
@@ -73,21 +74,12 @@ def routes(statements: Statements, clock: Callable[[], datetime] = lambda: datet
     return [Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()]
 
 
-def moment(name: str, given: str | None, default: datetime) -> datetime:
+def moment(name: str, given: str | None, default: datetime, now: datetime) -> datetime:
     """A time as a query has it; without a zone it is UTC. Raises: InvalidArgument."""
     if not given:
         return default
-    try:
-        if re.fullmatch(r"\d{1,11}(\.\d{1,9})?", given):
-            found = datetime.fromtimestamp(float(given), UTC)
-        else:
-            found = datetime.fromisoformat(given)
-    except (ValueError, OverflowError, OSError):
-        raise InvalidArgument(name, given, _TIME) from None
-    found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-    if not 1970 < found.year < 2200:  # what fits into nanoseconds
-        raise InvalidArgument(name, given, f"{_TIME}, between 1971 and 2199")
-    return found
+    seconds, rest = divmod(moments.parse(name, given, int(now.timestamp()) * moments.SECOND), moments.SECOND)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
 
 def _by(given: str | None) -> By:
@@ -97,7 +89,7 @@ def _by(given: str | None) -> By:
         raise InvalidArgument("by", given, ", ".join(each.value for each in By)) from None
 
 
-def _wanted(query: Mapping[str, str]) -> Wanted:
+def _wanted(query: Mapping[str, str], now: datetime) -> Wanted:
     version = query.get("version", "")
     function = query.get("function", "")
     if version and not function:
@@ -113,13 +105,13 @@ def _wanted(query: Mapping[str, str]) -> Wanted:
         outcomes=outcomes,
         request=query.get("request", ""),
         instance=query.get("instance", ""),
-        since=_ns("since", query.get("since")),
-        until=_ns("until", query.get("until")),
+        since=_ns("since", query.get("since"), now),
+        until=_ns("until", query.get("until"), now),
     )
 
 
-def _ns(name: str, given: str | None) -> int:
-    return int(moment(name, given, datetime.fromtimestamp(0, UTC)).timestamp() * 1_000_000) * 1000
+def _ns(name: str, given: str | None, now: datetime) -> int:
+    return moments.parse(name, given, int(now.timestamp()) * moments.SECOND) if given else 0
 
 
 def _limit(given: str | None) -> int:
@@ -137,6 +129,7 @@ def _csv_wanted(request: Request) -> bool:
     return given == "csv" or (not given and request.headers.get("accept", "").startswith("text/csv"))
 
 
+# Always the same columns, and no total: a spreadsheet that sums a column must not count it twice.
 _USAGE = (
     *(name for name in Line.__struct_encode_fields__ if name not in ("errors", "complete")),
     *ERRORS,
@@ -148,8 +141,6 @@ def _usage_row(line: Line, bill: Bill) -> Iterable[object]:
     key = dict(
         zip(Line.__struct_encode_fields__, (getattr(line, each) for each in Line.__struct_fields__), strict=True)
     )
-    if line is bill.total:
-        key["function"] = "TOTAL"
     return [
         *(key[name] for name in _USAGE[: -len(ERRORS) - 1]),
         *(line.errors.get(name, 0) for name in ERRORS),

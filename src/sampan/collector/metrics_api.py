@@ -1,7 +1,7 @@
 """Numbers over HTTP: a page for Prometheus, the history as series, a snapshot for a live view.
 
 GET /metrics                                   text; OpenMetrics where the Accept header asks for it
-GET /history?function=&since=&until=&step=     JSON; times in Unix seconds, by default the last hour by the minute
+GET /history?function=&since=&until=&step=     JSON; times as `wire/moments`, by default the last hour by the minute
 GET /now?limit=&follow=true                    JSON; followed, one line a second
 """
 
@@ -21,6 +21,7 @@ from sampan.metrics.now import Now, snapshot
 from sampan.metrics.registry import Registry
 from sampan.metrics.series import MINUTE, Point
 from sampan.model.errors import InvalidArgument, LimitExceeded
+from sampan.wire import moments
 
 HOUR = 3600.0  # seconds of history that are told where nothing is asked
 FUNCTIONS, MOST_FUNCTIONS = 100, 1_000  # of one snapshot
@@ -62,8 +63,8 @@ class _Api:
     async def history(self, request: Request) -> Response:
         """Raises: InvalidArgument."""
         function = request.query_params.get("function") or None
-        until = _number(request, "until", self._clock())
-        since = _number(request, "since", until - HOUR)
+        until = _moment(request, "until", self._clock(), self._clock())
+        since = _moment(request, "since", self._clock(), until - HOUR)
         step = _number(request, "step", MINUTE)
         if step != int(step):
             raise InvalidArgument("step", step, "whole seconds")
@@ -100,6 +101,12 @@ class _Api:
 
 def _json(told: msgspec.Struct) -> Response:
     return Response(msgspec.json.encode(told), media_type="application/json")
+
+
+def _moment(request: Request, name: str, now: float, default: float) -> float:
+    """Unix seconds. Raises: InvalidArgument."""
+    text = request.query_params.get(name)
+    return moments.parse(name, text, int(now * moments.SECOND)) / moments.SECOND if text else default
 
 
 def _number(request: Request, name: str, default: float) -> float:

@@ -2,9 +2,8 @@
 
 Query: `tail` (only that many lines, the last ones), `follow` (and those to come), `after` and `before` (tokens of
 lines, to go on from or back from one), and what the lines must be: `instance`, `version`, `stream`, `request`,
-`level` (or a graver one), `since` and `until` (RFC 3339, Unix seconds, or a length of time ago: 90s, 15m, 1h30m,
-2d), `field` (name=value of a JSON line, may be repeated), `grep` (RE2). While a followed log is silent an empty
-line comes now and then.
+`level` (or a graver one), `since` and `until` (as `wire/moments`), `field` (name=value of a JSON line, may be
+repeated), `grep` (RE2). While a followed log is silent an empty line comes now and then.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -21,9 +20,9 @@ from sampan.output.blocks import version_of
 from sampan.output.levels import NAMES, WORDS, Level
 from sampan.output.lines import STREAMS, Line, moment
 from sampan.output.matching import FOREVER, Matcher, Wanted
-from sampan.output.moments import parse
 from sampan.output.search import Search
 from sampan.output.store import OutputStore
+from sampan.wire.moments import parse
 
 MAX_TAIL = 1_000_000  # lines
 PIECE = 64 << 10  # bytes of an answer sent together, about
@@ -44,24 +43,22 @@ class LogLine(msgspec.Struct, frozen=True, rename="camel"):
     level: str = ""  # trace, debug, info, warning, error, fatal; "" where the line does not say
 
 
-def routes(store: OutputStore, exists: Callable[[str], bool], clock: Callable[[], int]) -> list[Route]:
-    """exists: whether there is a function.  clock: Unix nanoseconds."""
-    api = _Api(store, exists, clock)
+def routes(store: OutputStore, clock: Callable[[], int]) -> list[Route]:
+    """Who asks says with `THERE` that there is such a function.  clock: Unix nanoseconds."""
+    api = _Api(store, clock)
     return [Route("/functions/{name}/logs", api.logs, methods=["GET"])]
 
 
 class _Api:
-    def __init__(self, store: OutputStore, exists: Callable[[str], bool], clock: Callable[[], int]) -> None:
+    def __init__(self, store: OutputStore, clock: Callable[[], int]) -> None:
         self._store = store
         self._search = Search(store)
-        self._exists = exists
         self._clock = clock
 
     async def logs(self, request: Request) -> Response:
         """What may be wrong is found before the answer begins. Raises: InvalidArgument, NotFound."""
         name, query = request.path_params["name"], request.query_params
-        there = THERE in request.headers or self._exists(name)
-        if not there and not await self._store.has(name):
+        if THERE not in request.headers and not await self._store.has(name):
             raise FunctionNotFound(name)
         matcher = Matcher(wanted(name, list(query.multi_items()), self._clock()))
         instance = matcher.wanted.instance

@@ -21,8 +21,9 @@ from sampan.link.journal import Left, leftovers
 from sampan.link.reports import Down, Gauges, Hello, Kept, Ran, Records, Started, Told, Up
 from sampan.meter.ledger import Batch
 from sampan.model.instance import Stage
-from sampan.model.invocation import InvocationRecord, VersionFacts
+from sampan.model.invocation import InvocationRecord, Outcome, VersionFacts
 from sampan.model.names import InstanceId, VersionKey
+from sampan.telemetry.layout import waited_for_start
 from sampan.telemetry.logs import Log
 
 AGAIN = 1.0  # seconds until a transaction that failed is tried again
@@ -129,8 +130,8 @@ class Reports:
             return
         match message:
             case Records(seq, records, versions):
-                records = tuple([self._completed(record) if record.cold else record for record in records])
-                self._put(Batch(hello.life, seq, records, versions), lambda upto: connection.send(Kept(upto)))
+                batch = Batch(hello.life, seq, self._known(records), versions)
+                self._put(batch, lambda upto: connection.send(Kept(upto)))
             case Started(instance, startup):
                 self._startups[instance] = startup
                 if len(self._startups) > STARTUPS:
@@ -146,8 +147,15 @@ class Reports:
             case _:
                 assert_never(message)
 
+    def _known(self, records: Iterable[InvocationRecord]) -> tuple[InvocationRecord, ...]:
+        """With what the gateway does not say of those that had to wait for an instance."""
+        failed = Outcome.START_FAILED
+        return tuple([self._completed(one) if one.cold or one.outcome is failed else one for one in records])
+
     def _completed(self, record: InvocationRecord) -> InvocationRecord:
-        """With the stages of its instance's start, which may be told beside it."""
+        """With the stages of its instance's start, which may be told beside it; a failed start is a cold one."""
+        if not record.cold:
+            return msgspec.structs.replace(record, cold=True) if waited_for_start(record) else record
         startup = () if record.startup else self._startups.get(InstanceId(record.instance), ())
         return msgspec.structs.replace(record, startup=startup) if startup else record
 
@@ -188,7 +196,7 @@ class Reports:
             for each in group:
                 self._confirm(each)
             told = chain.from_iterable(fresh)
-            if new := tuple([self._completed(record) if record.cold else record for record in told]):
+            if new := self._known(told):
                 versions = {key: facts for each in group for key, facts in each.batch.versions.items()}
                 self._hears.recorded(new, versions)
 
@@ -226,7 +234,7 @@ class Reports:
         try:
             last = left.first + len(left.records) - 1
             for at in range(0, len(left.records), GROUP):
-                batch = Batch(left.life, left.first + at, left.records[at : at + GROUP])
+                batch = Batch(left.life, left.first + at, self._known(left.records[at : at + GROUP]))
                 self._put(batch, lambda upto: confirmed.set() if upto == last else None)
             await confirmed.wait()
         finally:

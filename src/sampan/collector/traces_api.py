@@ -1,14 +1,13 @@
 """Traces over HTTP: this platform's own `/traces`, and Jaeger's query API under `/api`.
 
 `GET /traces` lists traces, newest first. Query, all optional: `function`, `service`, `operation`, `since` and
-`until` (Unix seconds, fractions allowed; when the trace began), `minDuration` and `maxDuration` (1.5s, 100ms),
+`until` (as `wire/moments`; when the trace began), `minDuration` and `maxDuration` (1.5s, 100ms),
 `errors` and `cold` (true or false), `requestId`, `attribute` (key=value, any number of them), `limit` (1 to 1500;
 20), `nextToken`.
 `GET /traces/{id}` tells one, by its id or by that of a request it served; `format=otlp`: as OTLP/JSON.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -21,7 +20,7 @@ from starlette.routing import Route
 from sampan.model.errors import InvalidArgument, SampanError, TraceNotFound
 from sampan.model.trace import Span
 from sampan.traces.query import MOST, Dependency, Found, Operation, Query, TraceSummary
-from sampan.wire import errors, jaeger_query, trace_shapes
+from sampan.wire import errors, jaeger_query, moments, trace_shapes
 
 DAY = 86400 * 10**9
 BYTES = 32 << 20  # of spans in one answer of Jaeger's API, twice that as JSON; what is beyond is left out and said
@@ -44,11 +43,11 @@ class Traces(Protocol):
     async def dependencies(self, end: int, lookback: int) -> list[Dependency]: ...
 
 
-def routes(store: Traces, otlp: Otlp) -> list[Route]:
-    """Raises from its endpoints: InvalidArgument, TraceNotFound."""
+def routes(store: Traces, otlp: Otlp, clock: Callable[[], int] = time.time_ns) -> list[Route]:
+    """clock: Unix nanoseconds. Raises from its endpoints: InvalidArgument, TraceNotFound."""
 
     async def search(request: Request) -> Response:
-        found = await store.search(query_of(request.query_params.multi_items()))
+        found = await store.search(query_of(request.query_params.multi_items(), clock()))
         page = trace_shapes.Summaries(traces=tuple(map(_summary, found.traces)), next_token=found.after or None)
         return _json(msgspec.json.encode(page))
 
@@ -69,16 +68,16 @@ def _own(spans: Sequence[Span]) -> bytes:
     return msgspec.json.encode(trace_shapes.told(spans))
 
 
-def query_of(parameters: Sequence[tuple[str, str]]) -> Query:
-    """Raises: InvalidArgument."""
+def query_of(parameters: Sequence[tuple[str, str]], now: int) -> Query:
+    """now: Unix nanoseconds. Raises: InvalidArgument."""
     given = dict(parameters)
     attributes = [_attribute(text) for name, text in parameters if name == "attribute"]
     return Query(
         function=given.get("function", ""),
         service=given.get("service", ""),
         operation=given.get("operation", ""),
-        start=_moment(given, "since"),
-        end=_moment(given, "until"),
+        start=moments.parse("since", given["since"], now) if given.get("since") else 0,
+        end=moments.parse("until", given["until"], now) if given.get("until") else 0,
         min_duration=jaeger_query.duration(given, "minDuration"),
         max_duration=jaeger_query.duration(given, "maxDuration"),
         errors=_truth(given, "errors"),
@@ -95,17 +94,6 @@ def _attribute(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise InvalidArgument("attribute", text[:80], "key=value")
     return key, value
-
-
-def _moment(given: dict[str, str], name: str) -> int:
-    text = given.get(name, "")
-    try:
-        seconds = float(text or 0)
-    except ValueError:
-        seconds = -1
-    if not (math.isfinite(seconds) and 0 <= seconds < 1e10):
-        raise InvalidArgument(name, text[:40], "seconds since 1970")
-    return int(seconds * 1e9)
 
 
 def _truth(given: dict[str, str], name: str) -> bool | None:

@@ -86,7 +86,7 @@ class Catalogue:
         )
         self.mem_usage = Family(
             "faas_mem_usage_bytes",
-            "Memory of the instance, per invocation that ended in it.",
+            "Memory of the instance, per invocation that ended in it before a look at it.",
             faas[:2],
             _memory,
             budget,
@@ -94,7 +94,7 @@ class Catalogue:
         )
         self.cpu_usage = Family(
             "faas_cpu_usage_seconds",
-            "CPU time per invocation: what the instance used between two looks, shared out.",
+            "CPU time between two looks at an instance, shared out over invocations that ended in it.",
             faas[:2],
             _seconds,
             budget,

@@ -113,6 +113,8 @@ class Cell:
     def _cold(self, record: InvocationRecord, exemplar: Exemplar | None) -> None:
         self._add(self._catalogue.coldstarts, self._faas, "", exemplar)
         self._add(self._catalogue.fc_cold_starts, self._fc, "", exemplar)
+        if record.outcome is Outcome.START_FAILED:  # how long a start takes is told by those that came to their end
+            return
         stages = [stage for stage in record.startup if stage.name in names.STAGES]
         for stage in stages:
             took = max(0, stage.end - stage.begin) / 1e9

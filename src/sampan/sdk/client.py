@@ -78,6 +78,7 @@ class Operations:
     status = Method(extensions.status)
     images = Method(extensions.images)
     usage = Method(using.usage)
+    usage_csv = Method(using.usage_csv)
     invocations = Listing(using.invocations)
 
     trace = Method(tracing.trace)

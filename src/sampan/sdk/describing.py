@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from sampan.sdk.errors import UnexpectedAnswer
+from sampan.sdk.errors import InvalidCall, UnexpectedAnswer
 from sampan.sdk.exchange import Call, Reply
 from sampan.sdk.methods import Page
 from sampan.wire import shapes
@@ -43,7 +43,9 @@ def at(action: str, *segments: str, **query: str | int | None) -> At:
 
 
 def segment(text: str) -> str:
-    """One path segment; a slash in it stays in it."""
+    """One path segment; a slash in it stays in it. Raises: InvalidCall: of nothing, which would be another path."""
+    if not text:
+        raise InvalidCall("a name or an id is empty; is a variable of the shell not set?")
     return quote(text, safe="~")
 
 

@@ -2,6 +2,5 @@
 
 `logs.Log` writes the platform's own log, one line per event. Trace context in: `context.extract`, `context.begin`
 (`formats`: a reader per format; `members`: tracestate and baggage). Out: `outgoing.container_lines`. When an
-invocation is over, `spans.platform_spans` makes the platform's spans of its record (`layout` divides the time), and
-`request_metrics` the line for its log.
+invocation is over, `spans.platform_spans` makes the platform's spans of its record (`layout` divides the time).
 """

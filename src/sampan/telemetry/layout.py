@@ -77,6 +77,16 @@ def failed_stage(record: InvocationRecord) -> str:
     return FAILED_STAGES.get(record.error, "start") if record.outcome is Outcome.START_FAILED else ""
 
 
+def waited_for_start(record: InvocationRecord) -> bool:
+    """Whether it suffered a cold start, also one that failed: then its trace has a `ColdStart`.
+
+    Who is told of a start that failed before has waited for none. Source: tracing-contract.md §3.
+    """
+    if record.cold or record.outcome is not Outcome.START_FAILED:
+        return record.cold
+    return any(piece.name == COLD_START for piece in layout(record))
+
+
 def _startup(record: InvocationRecord, begin: int, end: int) -> list[Piece]:
     """The stages that fell into the wait, those of a cold start together."""
     stages = list(_clipped(record.startup, begin, end))

@@ -244,9 +244,49 @@ async def test_a_body_that_is_too_large_is_refused_packed_or_not(
     assert (await post(session, running.url("/v1/traces"), bomb, content_encoding="gzip"))[0] == 413
     for encoding, body in (("gzip", b"no gzip"), ("gzip", gzip.compress(BODY)[:-4]), ("br", BODY)):
         assert (await post(session, running.url("/v1/traces"), body, content_encoding=encoding))[0] == 400
-    with suppress(aiohttp.ClientConnectionError):  # refused while it is still sent
-        assert (await post(session, running.url("/v1/traces"), io.BytesIO(bytes(MAX_BODY + 1))))[0] == 413
+    assert (await post(session, running.url("/v1/traces"), io.BytesIO(bytes(MAX_BODY + 1))))[0] == 413
     assert (await post(session, running.url("/v1/traces"), BODY))[0] == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", ["/v1/traces", "/api/traces", "/api/v2/spans"])
+async def test_who_sends_all_of_a_body_that_is_too_large_before_reading_is_told_so(
+    running: Running, path: str, chunked: bool
+) -> None:
+    """As most exporters do. The answer must not be lost to a connection that was reset."""
+    size = 24 << 20
+    kind = {"/api/traces": "application/x-thrift", "/api/v2/spans": JSON}.get(path, "application/x-protobuf")
+    framing = "transfer-encoding: chunked" if chunked else f"content-length: {size}"
+    body = b"%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n" if chunked else bytes(size)
+
+    def sent() -> bytes:
+        with socket.create_connection(("127.0.0.1", running.port("http")), timeout=30) as raw:
+            raw.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n".encode())
+            raw.sendall(body)
+            return b"".join(iter(lambda: raw.recv(1 << 16), b""))
+
+    assert (await asyncio.to_thread(sent)).startswith(b"HTTP/1.1 413 ")
+    assert running.intake._judge.bodies.held == 0
+
+
+async def test_who_goes_on_for_ever_after_the_answer_is_cut_off(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "READ_TIMEOUT", 3600)
+    monkeypatch.setattr(http_server, "LINGER", 1 << 20)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port("http"))
+    writer.write(b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    async with asyncio.timeout(30):
+        with pytest.raises(ConnectionError):
+            await written_for_ever(writer)
+    writer.close()
+
+
+async def written_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(bytes(1 << 16))
+        await writer.drain()
 
 
 async def test_too_many_spans_in_one_body_are_refused_as_a_whole(

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,6 +18,7 @@ READ_TIMEOUT = 15.0  # seconds from a request's first byte to its last
 KEEPALIVE = 65  # seconds; exporters send every five, or once a minute
 MAX_HEAD = 32 << 10  # bytes of a request's line and headers
 MAX_REQUEST = 2 * MAX_BODY  # bytes, whatever of them is chunk heads and trailers
+LINGER = 64 << 20  # bytes of a request that are thrown away after it was answered, within READ_TIMEOUT
 
 
 async def serve_http(
@@ -72,8 +73,30 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Lingering:
+    """A transport that its protocol closes."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport, self._close, self._closed = transport, close, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        if not self.is_closing():
+            self._closed = True
+            self._close()
+
+    def is_closing(self) -> bool:
+        return self._closed or self._transport.is_closing()
+
+
 class _Bounded(HttpToolsProtocol):
-    """A connection that is closed when a request takes too long or too many bytes, be it by drops."""
+    """A connection that is closed when a request takes too long or too many bytes, be it by drops.
+
+    Who is answered before all of the request is there is heard out: closed at once, the connection would be reset
+    by what still comes, and most clients tell of that rather than of the answer. Source: RFC 9112 §9.6.
+    """
 
     shared: Connections
     log: logging.Logger
@@ -84,9 +107,12 @@ class _Bounded(HttpToolsProtocol):
         self._late: asyncio.TimerHandle | None = None
         self._entered = ""
         self._in_head, self._size, self._fresh = True, 0, 0  # bytes of the message; of those, just come
+        self._real: asyncio.Transport | None = None
+        self._ending, self._thrown = False, 0  # answered, and heard out; bytes of that
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._real = transport
+        super().connection_made(cast(asyncio.Transport, _Lingering(transport, self._close)))
         peer = transport.get_extra_info("peername")
         self._entered = self.shared.enter(peer[0] if peer else "")
         if self._entered:
@@ -100,7 +126,21 @@ class _Bounded(HttpToolsProtocol):
             self.shared.leave(self._entered)
         super().connection_lost(exc)
 
+    def _close(self) -> None:
+        assert self._real is not None
+        if self._late is None or not self._real.can_write_eof():  # nothing is under way
+            self._real.close()
+            return
+        self._ending = True
+        self._real.write_eof()
+        self.flow.resume_reading()
+
     def data_received(self, data: bytes) -> None:
+        if self._ending:
+            self._thrown += len(data)
+            if self._thrown > LINGER:
+                self.transport.abort()
+            return
         self._fresh = len(data)
         self._size += self._fresh
         super().data_received(data)
