@@ -188,6 +188,10 @@ class Receiver:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    def traces(self) -> set[str]:
+        """Of which there is a span."""
+        return {span["traceId"] for span in list(self.spans)}
+
     def of(self, trace_id: str) -> dict[str, str]:
         """Each span of the trace, and its parent."""
         spans = [span for span in list(self.spans) if span["traceId"] == trace_id]

@@ -144,7 +144,10 @@ async def test_the_opentelemetry_collector_takes_every_span(
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 async def test_the_opentelemetry_collector_takes_every_line(otelcol: Path, protocol: str) -> None:
     whose = {"service.name": "web", "faas.instance": "c-1"}
-    sent = [LogRecord(1_700_000_000_000_000_000 + n, f"line {n}", 17, service="web", resource=whose) for n in range(3000)]
+    sent = [
+        LogRecord(1_700_000_000_000_000_000 + n, f"line {n}", 17, service="web", resource=whose)
+        for n in range(3000)
+    ]
 
     async def lines(output: asyncio.StreamReader) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
