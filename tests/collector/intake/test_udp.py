@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sampan.collector.intake.intake import Intake
-from sampan.collector.intake.sockets import IntakeSockets, Ports, listen
+from sampan.collector.intake.sockets import QUEUES, IntakeSockets, Ports, listen
 from sampan.collector.intake.udp import lost
 from sampan.collector.senders import Sender
 from sampan.settings import Telemetry
@@ -81,15 +81,15 @@ async def test_a_flood_fills_the_queue_of_its_sender_and_no_other() -> None:
     """Whatever ports it comes from."""
     sockets = listen("127.0.0.1", ANY)
     narrow(sockets)
-    store, who = Store(), {f"127.0.0.{n}": Sender(f"f{n}") for n in range(1, 60)}
-    for n in (*[7] * 100, *range(1, 60)):
+    store, who = Store(), {f"127.0.0.{n}": Sender(f"f{n}") for n in range(1, QUEUES)}
+    for n in (*[7] * 100, *range(1, QUEUES)):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.bind((f"127.0.0.{n}", 0))
             sender.sendto(GOLDEN_COMPACT, sockets.compact[0].getsockname())
     intake = Intake(who.get, store.take, store.take_records, lambda name: 1.0, Telemetry())
     assert 0 < lost(sockets.compact) < 100
     serving = asyncio.create_task(intake.serve(sockets))
-    await store.until(lambda: {f"f{n}" for n in range(1, 60)} <= {one.function for one in store.spans})
+    await store.until(lambda: {f"f{n}" for n in range(1, QUEUES)} <= {one.function for one in store.spans})
     serving.cancel()
     with suppress(asyncio.CancelledError):
         await serving

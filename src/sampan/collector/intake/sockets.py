@@ -15,10 +15,8 @@ from typing import NamedTuple
 
 IP_FREEBIND = 15  # ip(7): bind an address that is not there yet
 BACKLOG = 1024
-QUEUES = (
-    64  # of each port for datagrams, a power of two; sandboxes that start one after the other have different ones
-)
-RECEIVE_BUFFER = 1 << 20  # bytes that wait in one of them: a thousand small datagrams, or twenty of the largest
+QUEUES = 32  # of a port for datagrams, a power of two; sandboxes made in a row have different ones
+RECEIVE_BUFFER = 2 << 20  # bytes that wait in one of them: 20,000 spans at once, 50 to a datagram
 _RECEIVE_BUFFER_FORCE = 33  # socket(7): SO_RCVBUFFORCE, beyond net.core.rmem_max, for root
 _BY_PROGRAM = 51  # socket(7): SO_ATTACH_REUSEPORT_CBPF
 _BY_ADDRESS = ((0x20, -0x100000 + 12), (0x54, QUEUES - 1), (0x16, 0))
