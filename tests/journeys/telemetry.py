@@ -209,18 +209,12 @@ def receiver() -> Iterator[Receiver]:
         made.close()
 
 
-def _heeds_ctrl_c() -> None:
-    """A shell starts what runs in its background with SIGINT ignored, and children have it so, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def follow(platform: Platform, function: str) -> Iterator[list[dict[str, Any]]]:
     """The lines of `sampan logs -f`, as they come; it ends as with Ctrl-C."""
     command = [str(Path(sys.executable).with_name("sampan")), "logs", "-f", function, "--since", "1h", "-o", "json"]
     environment = {**os.environ, "SAMPAN_STATE": str(platform.state)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, **pipes, env=environment, preexec_fn=_heeds_ctrl_c)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     lines: list[dict[str, Any]] = []
 
     def read() -> None:
