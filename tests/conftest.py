@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from sampan.serve import compiled
 
 if os.environ.get("SAMPAN_COMPILED") == "1" and not compiled.use():  # else tests see the sources
     pytest.exit("SAMPAN_COMPILED=1, but there is no compiled hot path; run `make compile`", returncode=2)
+
+# A script's background has SIGINT ignored, and so have all children: what a test ends by Ctrl-C would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is the machine's matter: a busy one must not fail a test.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

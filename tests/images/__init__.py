@@ -2,8 +2,9 @@
 
 `static`: the smallest web server there can be. `python`: `http.server` on Debian's Python. `misbehave`: does to
 the platform whatever a request, its arguments or its environment tell it; its source lists the ways. `traced`:
-reports spans with Jaeger's and OpenTelemetry's clients and calls the next function, with our SDK in it. The example
-images (`nginx`, `hello-python`, `hello-python-v2`) can be asked for by name too.
+reports spans with Jaeger's and OpenTelemetry's clients and calls the next function, with our SDK in it. `flask`:
+does so as a Flask application, which `opentelemetry-instrument` may run. The example images (`nginx`,
+`hello-python`, `hello-python-v2`) can be asked for by name too.
 
 Building needs root, buildah, mmdebstrap and gcc, which `make setup` installs.
 """
@@ -28,11 +29,13 @@ def _sdk() -> str:
 
 
 PACKAGES = images.Recipe("traced-packages", HERE / "traced-packages", base=images.PYTHON)
+FLASK = images.Recipe("flask-packages", HERE / "flask-packages", base=images.PYTHON)
 RECIPES = images.RECIPES | {
     "static": images.Recipe("static", HERE / "static"),
     "misbehave": images.Recipe("misbehave", HERE / "misbehave"),
     "python": images.Recipe("python", HERE / "python", base=images.PYTHON),
     "traced": images.Recipe("traced", HERE / "traced", base=PACKAGES, arguments={"SDK": _sdk()}),
+    "flask": images.Recipe("flask", HERE / "flask", base=FLASK, arguments={"SDK": _sdk()}),
 }
 
 

@@ -30,7 +30,7 @@ _OPEN = json.dumps({"authType": "anonymous", "methods": ["GET", "POST"]})
 
 def create(client: Client, image: str, names: dict[str, dict[str, str]], **members: Any) -> None:
     """Public functions, made all at once, with their variables; each is gone when it was idle for a second."""
-    port = members.pop("port", 9000)
+    container = {"image": image, "port": members.pop("port", 9000), "entrypoint": members.pop("entrypoint", None)}
     wanted = {"memory_size": 128, "cpu": 0.1, "disk_size": 512, "idle_timeout": 1, "timeout": 60, **members}
     for name, variables in names.items():
         client.create_function(
@@ -39,7 +39,7 @@ def create(client: Client, image: str, names: dict[str, dict[str, str]], **membe
                 runtime="custom-container",
                 handler="index.handler",
                 environment_variables=variables,
-                custom_container_config=shapes.CustomContainerConfig(image=image, port=port),
+                custom_container_config=shapes.CustomContainerConfig(**container),
                 **wanted,
             )
         )
@@ -156,11 +156,12 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 class Receiver:
-    """The OpenTelemetry Collector's own receiver, and the spans that it took in."""
+    """The OpenTelemetry Collector's own receiver, and the spans and log records that it took in."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.spans: list[dict[str, Any]] = []
+        self.records: list[dict[str, Any]] = []
         self._ready = threading.Event()
         command = [str(build("otelcol")), f"127.0.0.1:{free_port()}", f"127.0.0.1:{self.port}"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -172,9 +173,13 @@ class Receiver:
         for line in self._process.stdout:
             told = json.loads(line)
             self._ready.set()
-            for resource in told["resourceSpans"] if told != "ready" else ():
+            told = {} if told == "ready" else told
+            for resource in told.get("resourceSpans", ()):
                 for scope in resource["scopeSpans"]:
                     self.spans += scope["spans"]
+            for resource in told.get("resourceLogs", ()):
+                for scope in resource["scopeLogs"]:
+                    self.records += [record | {"resource": resource["resource"]} for record in scope["logRecords"]]
 
     def close(self) -> None:
         self._process.kill()
@@ -182,6 +187,10 @@ class Receiver:
         self._thread.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def traces(self) -> set[str]:
+        """Of which there is a span."""
+        return {span["traceId"] for span in list(self.spans)}
 
     def of(self, trace_id: str) -> dict[str, str]:
         """Each span of the trace, and its parent."""

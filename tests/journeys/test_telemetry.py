@@ -4,8 +4,10 @@ import json
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,67 @@ def test_another_backend_is_sent_the_same_trace(called: tuple[Trace, str], backe
     until(lambda: backend.of(found.trace_id) == parents(found), "the back-end has it all", 20)
     sent = [span["spanId"] for span in backend.spans if span["traceId"] == found.trace_id]
     assert len(sent) == len(found.spans), "none is sent twice"
+
+
+# ── applications of Flask's ─────────────────────────────────────────────────────────────────────────────
+
+FLASK = ("/usr/bin/python3", "-m", "flask", "run", "--host=0.0.0.0", "--port=8000")
+INSTRUMENTED = ["/usr/bin/python3", "/packages/bin/opentelemetry-instrument", *FLASK]
+VENDORS = {"fc": "invoke leaf", "fc2": "invoke svc$leaf"}
+"""The vendor's clients, and what a call of each is named."""
+
+
+@pytest.fixture(scope="module")
+def flasks(traced: Platform, client: Client) -> None:
+    """For each of the vendor's clients a front, with Jaeger's client, and a middle, which calls the leaf.
+
+    Nothing in middle and leaf knows of tracing: `opentelemetry-instrument` runs them.
+    """
+    image, key = traced.push("flask"), client.credentials
+    given = {"SAMPAN_ACCESS_KEY_ID": key.access_key_id, "SAMPAN_ACCESS_KEY_SECRET": key.access_key_secret}
+    fronts = {
+        f"front-{by}": given | {"REPORTS": "jaeger", "CALLS": "sampan", "NEXT": f"middle-{by}"} for by in VENDORS
+    }
+    others = {f"middle-{by}": given | {"CALLS": by, "NEXT": "leaf"} for by in VENDORS} | {"leaf": given}
+    create(client, image, fronts, port=8000, memory_size=1024, cpu=1.0)
+    create(client, image, others, port=8000, memory_size=1024, cpu=1.0, entrypoint=INSTRUMENTED)
+
+
+@pytest.mark.parametrize("by", VENDORS)
+def test_flask_with_jaegers_client_and_under_opentelemetry_instrument_make_one_trace_all_cold(
+    flasks: None, traced: Platform, client: Client, backend: Receiver | str, by: str
+) -> None:
+    functions = (f"front-{by}", f"middle-{by}", "leaf")
+    asleep(client, *functions)
+    trace_id = secrets.token_hex(16)
+    answer = traced.get(functions[0], headers={**PAGE, "traceparent": f"00-{trace_id}-{CALLER}-01"})
+    assert answer.status_code == 200, answer.text + traced.logs()
+
+    def all_told(found: Trace) -> bool:
+        """Each of them by the platform, and by itself."""
+        return {(name, ours) for name in functions for ours in (True, False)} <= {
+            (span.function, span.platform) for span in found.spans
+        }
+
+    trace(client, trace_id, all_told)
+    time.sleep(2)  # and what else there may be
+    found = trace(client, trace_id, all_told)
+    ids = {span.span_id for span in found.spans}
+    assert [span.name for span in found.spans if span.parent_id not in ids] == [functions[0]], drawn(found)
+    assert root(found).parent_id == CALLER
+    for function in functions:
+        assert lineage(found, one(found, COLD_START, function))[1] == (function, function)
+    calls = [(span.service, span.name) for span in found.spans if span.kind == "client" and not span.platform]
+    assert calls == [(functions[1], VENDORS[by])], "one span for a call, whatever else is instrumented"
+    told = next(span for span in found.spans if span.function == "leaf" and not span.platform)
+    way = [service for service, _ in groupby(service for service, _ in lineage(found, told))]
+    assert way == ["leaf", functions[1], functions[0]], drawn(found)
+    answer = query(traced, f"/api/traces/{trace_id}")
+    (jaeger,) = answer.json()["data"]
+    assert {span["spanID"]: parent_of(span) for span in jaeger["spans"]} == parents(found)
+    assert f"{len(ids)} spans · 3 services" in traced.cli("trace", trace_id).stdout.decode()
+    if isinstance(backend, Receiver):
+        until(lambda: backend.of(trace_id) == parents(found), "the back-end has it all", 20)
 
 
 # ── cold starts ─────────────────────────────────────────────────────────────────────────────────────────

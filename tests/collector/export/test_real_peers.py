@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -22,11 +22,13 @@ from sampan.collector.export.weights import span_size
 from sampan.model.trace import Span
 from sampan.settings import Telemetry
 from sampan.telemetry.tracing_config import Format, TracingTarget
+from sampan.wire.otlp_logs import LogRecord, encode_logs
 from tests.collector.export.peers import encode_batch, encode_traces, span
 from tests.gateway.authority import Authority
 from tests.peers.build import NotBuilt, build, program
 
 pytestmark = pytest.mark.slow
+T = TypeVar("T")
 LIMITS = Limits(linger=0.05, backoff=0.1)
 PATIENCE = 30.0  # seconds for what a peer does
 
@@ -105,13 +107,13 @@ async def took(output: asyncio.StreamReader, count: int) -> list[dict[str, Any]]
     return sorted(found, key=lambda one: str(one["spanId"]))
 
 
-async def delivered(exporter: Exporter[Span], spans: list[Span]) -> None:
+async def delivered(exporter: Exporter[T], items: list[T]) -> None:
     """In the way of a running process, and that of one that ends."""
     work = asyncio.create_task(exporter.run())
-    assert exporter.offer(spans) == len(spans)
+    assert exporter.offer(items) == len(items)
     await exporter.close(PATIENCE)
     await work
-    assert exporter.state().sent == len(spans), exporter.state()
+    assert exporter.state().sent == len(items), exporter.state()
     assert exporter.state().dropped == {}
 
 
@@ -137,6 +139,38 @@ async def test_the_opentelemetry_collector_takes_every_span(
     assert [one["name"] for one in found] == [one.name for one in sent]
     assert [one["traceId"] for one in found] == [one.trace for one in sent]
     assert found[0]["startTimeUnixNano"] == str(sent[0].start)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_the_opentelemetry_collector_takes_every_line(otelcol: Path, protocol: str) -> None:
+    whose = {"service.name": "web", "faas.instance": "c-1"}
+    sent = [
+        LogRecord(1_700_000_000_000_000_000 + n, f"line {n}", 17, service="web", resource=whose)
+        for n in range(3000)
+    ]
+
+    async def lines(output: asyncio.StreamReader) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with asyncio.timeout(PATIENCE):
+            while sum(map(len, (one["scopeLogs"][0]["logRecords"] for one in found))) < len(sent):
+                found += json.loads(await output.readline())["resourceLogs"]
+        return found
+
+    async with collector(otelcol) as (rpc, http, output):
+        settings = Telemetry(
+            otlp_endpoint=f"http://localhost:{rpc if protocol == 'grpc' else http}", otlp_protocol=protocol
+        )
+        exporter = operator.exporter(settings, LOGS, encode_logs, lambda record: 100, LIMITS)
+        assert exporter is not None
+        reading = asyncio.create_task(lines(output))
+        await delivered(exporter, sent)
+        found = await reading
+    told = [record for one in found for record in one["scopeLogs"][0]["logRecords"]]
+    assert sorted(int(one["timeUnixNano"]) for one in told) == [one.time for one in sent]
+    assert {one["body"]["stringValue"] for one in told} == {one.text for one in sent}
+    assert {one["severityNumber"] for one in told} == {17}
+    resource = {each["key"]: each["value"]["stringValue"] for each in found[0]["resource"]["attributes"]}
+    assert whose.items() <= resource.items()
 
 
 async def test_the_opentelemetry_collector_refuses_what_is_no_request(otelcol: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sampan.collector.intake.intake import Intake
-from sampan.collector.intake.sockets import listen
+from sampan.collector.intake.sockets import QUEUES, IntakeSockets, Ports, listen
+from sampan.collector.intake.udp import lost
 from sampan.collector.senders import Sender
 from sampan.settings import Telemetry
-from tests.collector.intake.conftest import ANY, Running, own_address
+from tests.collector.intake.conftest import ANY, Running, Store, own_address
 from tests.wire.test_jaeger import GOLDEN_COMPACT, batch, emitted, span, tag
 
 
@@ -70,11 +71,42 @@ async def test_a_full_store_is_counted(running: Running) -> None:
     assert running.intake.dropped == {("thumb", "full"): 1}
 
 
+def narrow(sockets: IntakeSockets) -> None:
+    """Few datagrams wait."""
+    for one in sockets.compact:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+async def test_a_flood_fills_the_queue_of_its_sender_and_no_other() -> None:
+    """Whatever ports it comes from."""
+    sockets = listen("127.0.0.1", ANY)
+    narrow(sockets)
+    store, who = Store(), {f"127.0.0.{n}": Sender(f"f{n}") for n in range(1, QUEUES)}
+    for n in (*[7] * 100, *range(1, QUEUES)):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((f"127.0.0.{n}", 0))
+            sender.sendto(GOLDEN_COMPACT, sockets.compact[0].getsockname())
+    intake = Intake(who.get, store.take, store.take_records, lambda name: 1.0, Telemetry())
+    assert 0 < lost(sockets.compact) < 100
+    serving = asyncio.create_task(intake.serve(sockets))
+    await store.until(lambda: {f"f{n}" for n in range(1, QUEUES)} <= {one.function for one in store.spans})
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def test_a_port_for_datagrams_that_somebody_has_is_not_shared_with_them() -> None:
+    ours = listen("127.0.0.1", ANY)
+    with pytest.raises(OSError, match="Address already in use"):
+        listen("127.0.0.1", Ports(ours.compact[0].getsockname()[1], 0, 0, (0,)))
+    ours.close()
+
+
 async def test_what_the_kernel_drops_is_counted() -> None:
     sockets = listen("127.0.0.1", ANY)
     intake = Intake({}.get, len, len, lambda name: 1.0, Telemetry())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sockets.compact[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow(sockets)
         for _ in range(100):  # nobody reads
             sender.sendto(bytes(1000), sockets.compact[0].getsockname())
     serving = asyncio.create_task(intake.serve(sockets))

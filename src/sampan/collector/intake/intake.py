@@ -64,8 +64,9 @@ class Intake:
         otlp, connections = Otlp(self._judge, decoding), Connections(self._judge)
         application = app(self._judge, decoding, otlp, self._sampling)
         http, grpc = asyncio.Event(), asyncio.Event()
-        udp = await self._datagrams(sockets)
+        udp: list[asyncio.DatagramTransport] = []
         try:
+            await self._datagrams(sockets, udp)
             async with asyncio.TaskGroup() as group:
                 group.create_task(serve_http(application, sockets.http, connections, http))
                 group.create_task(GrpcServer(self._judge, otlp, connections).serve(sockets.grpc, grpc))
@@ -78,10 +79,11 @@ class Intake:
             decoding.close()
             sockets.close()
 
-    async def _datagrams(self, sockets: IntakeSockets) -> list[asyncio.DatagramTransport]:
+    async def _datagrams(self, sockets: IntakeSockets, made: list[asyncio.DatagramTransport]) -> None:
+        """made: where they go one by one, so that whoever ends this in the middle can close them."""
         loop = asyncio.get_running_loop()
-        made: list[asyncio.DatagramTransport] = []
         for ones, compact in ((sockets.compact, True), (sockets.binary, False)):
             speak = partial(Datagrams, self._judge, compact)
-            made += [(await loop.create_datagram_endpoint(speak, sock=one))[0] for one in ones]
-        return made
+            for one in ones:
+                transport, _ = await loop.create_datagram_endpoint(speak, sock=one)
+                made.append(transport)
