@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sampan.link import journal
 from sampan.link.journal import Journal, leftovers
+from sampan.link.reports import EncodedRecords, Records, lying
 from sampan.model.invocation import InvocationRecord
 from tests.link.memory import in_memory
 from tests.meter.making import record
@@ -29,8 +30,16 @@ def directory() -> Iterator[Path]:
 
 
 def taken(one: Journal, after: int) -> tuple[int, list[InvocationRecord]]:
-    first, bodies = one.take(after, 1 << 30)
-    return first, [msgspec.msgpack.decode(body, type=InvocationRecord) for body in bodies]
+    first, count, entries = one.take(after, 1 << 30)
+    return first, read(count, entries)
+
+
+def read(count: int, entries: bytes) -> list[InvocationRecord]:
+    """As the collector reads what is sent."""
+    told = msgspec.msgpack.encode(EncodedRecords(1, lying(count, entries), {}))
+    records = msgspec.msgpack.decode(told, type=Records).records
+    assert len(records) == count
+    return list(records)
 
 
 def abandon(one: Journal) -> None:
@@ -65,11 +74,11 @@ def test_whatever_happened_before_a_kill_the_newest_records_are_found_whole(step
                     one.add(new)
                     made[one.number] = new
             elif step == "take":
-                first, bodies = one.take(sent, much)
-                assert first > sent or not bodies
-                for number, body in enumerate(bodies, first):
-                    assert msgspec.msgpack.decode(body, type=InvocationRecord) == made[number]
-                sent = max(sent, first + len(bodies) - 1)
+                first, count, entries = one.take(sent, much)
+                assert first > sent or not count
+                for number, each in enumerate(read(count, entries), first):
+                    assert each == made[number]
+                sent = max(sent, first + count - 1)
             else:
                 one.confirm(one.kept + (one.number - one.kept) * much // 100)
         first, kept = taken(one, one.kept)
@@ -177,7 +186,7 @@ def test_a_full_file_system_costs_old_records_and_never_the_process(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x" * 100, bytes(3 * PAGE), os.urandom(3 * PAGE), b"sampan journal 1" * 999]
+    "content", [b"", b"x" * 100, bytes(3 * PAGE), os.urandom(3 * PAGE), b"sampan journal 2" * 999]
 )
 def test_a_file_that_is_no_journal_gives_nothing(directory: Path, content: bytes) -> None:
     (directory / f"g{journal.SUFFIX}").write_bytes(content)

@@ -129,8 +129,8 @@ class Reports:
             connection.close()  # speaks before it said who it is
             return
         match message:
-            case Records(seq, records, versions):
-                batch = Batch(hello.life, seq, self._known(records), versions)
+            case Records(seq=seq, versions=versions):
+                batch = Batch(hello.life, seq, self._known(message.records), versions)
                 self._put(batch, lambda upto: connection.send(Kept(upto)))
             case Started(instance, startup):
                 self._startups[instance] = startup

@@ -17,7 +17,7 @@ import msgspec
 from sampan.link import channel
 from sampan.link.journal import SUFFIX, Journal
 from sampan.link.messages import ServedVersion
-from sampan.link.reports import Down, EncodedRecords, Gauges, Hello, Started, Up, facts_of
+from sampan.link.reports import Down, EncodedRecords, Gauges, Hello, Started, Up, facts_of, lying
 from sampan.model.instance import Stage
 from sampan.model.invocation import InvocationRecord
 from sampan.model.names import InstanceId, VersionKey
@@ -154,11 +154,11 @@ class Reports:
         self._awaited.clear()
         journal = self._journal
         while self._link.open and self._sent < journal.number and self._sent - journal.kept < UNDERWAY:
-            first, bodies = journal.take(self._sent, BATCH_BYTES)
+            first, count, entries = journal.take(self._sent, BATCH_BYTES)
             facts = {key: facts_of(version) for key, version in self._versions.items() if key not in self._told}
             self._told |= facts.keys()
-            self._link.send(EncodedRecords(first, [msgspec.Raw(body) for body in bodies], facts))
-            self._sent = first + len(bodies) - 1
+            self._link.send(EncodedRecords(first, lying(count, entries), facts))
+            self._sent = first + count - 1
         self._complain()
 
     def _complain(self) -> None:

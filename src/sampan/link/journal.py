@@ -12,6 +12,8 @@ is confirmed, writing starts over. When a region is full, what is not confirmed 
 a single byte says that it counts: whenever the process is killed, one region is whole. What finds no room is the
 oldest, and is counted; the collector sees the gap in the numbers.
 
+To MessagePack a head is a value of its own (bin 8, 14 bytes), so entries are sent as they lie here, however many.
+
 It guards against the death of the process. A machine that loses its power loses what was not confirmed.
 """
 
@@ -32,9 +34,11 @@ from sampan.model.invocation import InvocationRecord
 REGION = 48 << 20  # bytes; some 200,000 records: a busy gateway's for the seconds a collector takes to come back
 STEP = 2 << 20  # bytes of a region that are had from the file system at once, so that writing never fails
 _FRONT = 4096  # bytes before the first region
-_MAGIC = b"sampan journal 1"
+_MAGIC = b"sampan journal 2"
 _LIFE, _LIFE_SIZE, _IN_USE = 16, 32, 48  # where in the front
-_HEAD = struct.Struct("=I4xQ")  # the filling is zeroed before the fields are written, the number last
+_HEAD = struct.Struct("=BBxxIQ")  # all of it is zeroed before the fields are written, the number last
+_BIN_8: Final = 0xC4
+_BIN_SIZE: Final = _HEAD.size - 2  # what follows the type and this size itself
 _HEADS: Final = _HEAD.size
 _write_head: Final = _HEAD.pack_into
 _read_head: Final = _HEAD.unpack_from
@@ -81,25 +85,23 @@ class Journal:
         memory = self._memory
         self.number = number = self.number + 1
         memory[at + _HEADS : end] = body
-        _write_head(memory, at, length, number)
+        _write_head(memory, at, _BIN_8, _BIN_SIZE, length, number)
         self._at = end
 
-    def take(self, after: int, most: int) -> tuple[int, list[bytes]]:
-        """Records behind number `after`, oldest first, about `most` bytes of them: the first one's number, and all.
+    def take(self, after: int, most: int) -> tuple[int, int, bytes]:
+        """Entries behind number `after`, oldest first, about `most` bytes: the first one's number, how many, all.
 
         The first one is not `after + 1` where there was no room for those between.
         """
         number, at = self._seek(after)
         self._mark(number, at)
-        bodies: list[bytes] = []
-        end = min(self._at, at + most)
-        memory = self._memory
-        while at < end:
-            begin = at + _HEADS
-            at = begin + _read_head(memory, at)[0]
-            bodies.append(memory[begin:at])
-        self._mark(number + len(bodies), at)
-        return number, bodies
+        count, end = self.number - number + 1, self._at
+        if end - at > most:
+            count, end = 0, at
+            while end - at < most:
+                count, end = count + 1, self._behind(end)
+        self._mark(number + count, end)
+        return number, count, self._memory[at:end]
 
     def confirm(self, number: int) -> None:
         """Records up to this one need not be kept any longer."""
@@ -141,7 +143,7 @@ class Journal:
         return number, at
 
     def _behind(self, at: int) -> int:
-        length, _ = _read_head(self._memory, at)
+        _, _, length, _ = _read_head(self._memory, at)
         return at + _HEADS + int(length)
 
     def _rewind(self) -> None:
@@ -282,7 +284,7 @@ def _entries(memory: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, Invoca
     decode = msgspec.msgpack.Decoder(InvocationRecord).decode
     previous = 0
     while at + _HEADS <= end:
-        length, number = _read_head(memory, at)
+        _, _, length, number = _read_head(memory, at)
         if not length or not number or (previous and number != previous + 1) or at + _HEADS + length > end:
             return
         try:

@@ -39,16 +39,25 @@ class Records(_Message, frozen=True):
     """Invocations that ended since the last batch, and what those of their versions were that are known."""
 
     seq: int  # number of the first record, from 1; the others follow without a gap
-    records: tuple[InvocationRecord, ...]
+    entries: tuple[InvocationRecord | bytes, ...]  # as they lie in a journal: each may have its head before it
     versions: dict[VersionKey, VersionFacts]
+
+    @property
+    def records(self) -> tuple[InvocationRecord, ...]:
+        return tuple([one for one in self.entries if isinstance(one, InvocationRecord)])
 
 
 class EncodedRecords(msgspec.Struct, frozen=True, tag="Records"):
     """The same, of records that were encoded before."""
 
     seq: int
-    records: list[msgspec.Raw]
+    entries: msgspec.Raw
     versions: dict[VersionKey, VersionFacts]
+
+
+def lying(count: int, entries: bytes) -> msgspec.Raw:
+    """Entries of a journal as an array of MessagePack: heads and records, one after the other."""
+    return msgspec.Raw(b"\xdd" + (2 * count).to_bytes(4, "big") + entries)
 
 
 class Gauge(msgspec.Struct, frozen=True, array_like=True):
