@@ -48,9 +48,7 @@ async def test_the_lines_of_a_busy_instance_are_written_together_and_none_is_lef
         one.end(request)
         await asyncio.sleep(0)
     assert told(log) == [">a"]
-    async with asyncio.timeout(10):
-        while len(told(log)) < 5:
-            await asyncio.sleep(frames.GATHER)
+    await asyncio.sleep(20 * frames.GATHER)
     assert told(log) == [">a", ">b", "<b", ">c", "<c"]
     one.end(A)
     one.close()
