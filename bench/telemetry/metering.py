@@ -18,10 +18,8 @@ from bench.cold import Figure
 from bench.platform import Platform, platform
 from sampan.gateway.reports import UNDERWAY, Reports
 from sampan.link.messages import ServedVersion
-from sampan.model.invocation import InvocationRecord, Outcome, Traced
+from sampan.model.invocation import InvocationRecord, Outcome
 from sampan.model.names import InstanceId, new_request_id, version_key
-from sampan.telemetry.context import begin
-from sampan.telemetry.formats import NONE
 
 T = TypeVar("T")
 
@@ -107,8 +105,7 @@ def _version(number: int) -> ServedVersion:
 
 def _record(version: ServedVersion, sampled: bool) -> InvocationRecord:
     request, now = new_request_id(), time.time_ns()
-    traced: Traced | None = begin(NONE, request, 1.0) if sampled else None
     return InvocationRecord(
         request, version.key, InstanceId(f"c-{1:024x}"), Outcome.OK, 200, now - 5_000_000, now - 4_000_000, now,
-        False, 0, 38, "LATEST", "GET", "/", "127.0.0.1", now - 1_000_000, "", traced,
+        False, 0, 38, "LATEST", "GET", "/", "127.0.0.1", now - 1_000_000, "", sampled,
     )  # fmt: skip

@@ -178,7 +178,7 @@ async def test_what_waits_for_its_stages_is_kept_at_the_end_and_is_bounded(
     other = replace(TRACED, trace="ab" * 16)
     records = (
         cold_record(startup=()),
-        replace(cold_record(startup=(), traced=other), instance="c-2"),
+        replace(cold_record(startup=(), standing=other), instance="c-2"),
     )
     async with staged(tmp_path) as stage:
         await stage.reported(*records, versions={WEB: FACTS})
@@ -224,8 +224,9 @@ async def test_a_record_that_control_has_not_explained_yet_has_its_spans_all_the
     ("always", "kept"),
     [("", set()), ("errors", {"failed", "late"}), ("cold", {"cold"}), ("errors,cold", {"failed", "late", "cold"})],
 )
+@pytest.mark.parametrize("begun_here", [False, True])
 async def test_what_is_not_sampled_is_kept_only_where_its_end_says_so(
-    tmp_path: Path, always: str, kept: set[str]
+    tmp_path: Path, always: str, kept: set[str], begun_here: bool
 ) -> None:
     kinds: dict[str, tuple[Callable[..., InvocationRecord], dict[str, Any]]] = {
         "good": (record, {}),
@@ -236,9 +237,14 @@ async def test_what_is_not_sampled_is_kept_only_where_its_end_says_so(
         "sampled": (record, {}),
     }
     records = {
-        name: make(traced=replace(TRACED, trace=f"{number:032x}", sampled=name == "sampled"), **more)
+        name: replace(
+            make(standing=replace(TRACED, trace=f"{number:032x}", sampled=name == "sampled"), **more),
+            request=f"1-{number:08x}-{number:024x}",
+        )
         for number, (name, (make, more)) in enumerate(kinds.items(), 1)
     }
+    if begun_here:
+        records = {name: replace(one, standing=name == "sampled") for name, one in records.items()}
     async with staged(tmp_path, always=always) as stage:
         await stage.reported(*records.values(), versions={WEB: FACTS})
         assert records["sampled"].traced is not None

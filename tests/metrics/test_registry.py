@@ -131,8 +131,8 @@ async def test_a_sampled_trace_is_an_exemplar_of_its_bucket_and_an_unsampled_one
 ) -> None:
     registry.observe(
         [
-            record(0.02, traced=traced("a" * 32), method="GET"),
-            record(3, traced=traced("d" * 32, sampled=False), method="GET"),
+            record(0.02, standing=traced("a" * 32), method="GET"),
+            record(3, standing=traced("d" * 32, sampled=False), method="GET"),
         ],
         VERSIONS,
     )

@@ -37,7 +37,7 @@ def record(
     """leased 0: no slot was had."""
     told: dict[str, Any] = {
         "cold": False, "bytes_in": 3, "bytes_out": 5, "qualifier": "LATEST", "method": "GET", "path": "/a/b",
-        "client": "192.0.2.7", "first_byte": at(leased + 2) if leased else 0, "traced": TRACED,
+        "client": "192.0.2.7", "first_byte": at(leased + 2) if leased else 0, "standing": TRACED,
     } | more  # fmt: skip
     return InvocationRecord(
         REQUEST, version_key("web", "LATEST", 1), "c-1" if leased else "", outcome, status,

@@ -1,5 +1,6 @@
 """Trace context in. Each case names the section of tracing-contract.md that it is from."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from sampan.model.names import RequestId, new_request_id
 from sampan.telemetry import formats, members
 from sampan.telemetry.context import TRACE_HEADERS, begin, below, child_of, extract, sampled, to_text
 from sampan.telemetry.formats import MULTI, NONE, SINGLE, Context
+from tests.telemetry.records import record
 
 T, S, P = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "05e3ac9a4f6e3b90"
 LOW = "a3ce929d0e0e4736"
@@ -282,6 +284,14 @@ def test_a_new_trace_has_the_requests_digits() -> None:
     assert (traced.parent, traced.sampled, traced.state) == ("", True, "")
     assert len(traced.root) == len(traced.invocation) == 16
     assert traced.root != traced.invocation
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_of_a_trace_that_begins_here_a_record_need_only_tell_whether_it_is_sampled(ratio: float) -> None:
+    request = new_request_id()
+    traced = begin(NONE, request, ratio)
+    told = msgspec.structs.replace(record(), request=request, standing=traced.sampled)
+    assert (told.traced, told.sampled) == (traced, traced.sampled)
 
 
 def test_a_trace_that_came_is_joined_below_its_caller() -> None:

@@ -13,7 +13,7 @@ from sampan.model.invocation import Traced
 from sampan.model.names import RequestId, new_request_id
 from sampan.telemetry.context import Header, begin, extract
 from sampan.telemetry.formats import NONE, Context
-from sampan.telemetry.outgoing import REPLACED, container_lines, fc_context, untraced_lines
+from sampan.telemetry.outgoing import REPLACED, container_lines, fc_context, own_lines, untraced_lines
 
 ENDPOINT = "http://10.88.0.1:14268/api/traces"
 T, S = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -47,6 +47,14 @@ def test_a_new_trace_is_told_in_all_forms() -> None:
         "x-fc-tracing-opentracing-span-baggages": base64.b64encode(b"{}").decode(),
         "x-fc-tracing-jaeger-endpoint": ENDPOINT,
     }
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize("digits", ["ab" * 12, "0" * 24, "00" + "c" * 22, "c" * 8 + "0" * 8 + "c" * 8])
+def test_a_trace_that_begins_here_is_told_as_any_other(digits: str, ratio: float) -> None:
+    traced = begin(NONE, RequestId(f"1-0a3b0b1c-{digits}"), ratio)
+    lines = own_lines(traced.trace, traced.invocation, traced.sampled, ENDPOINT)
+    assert lines_of(lines) == told(NONE, traced)
 
 
 def test_a_trace_that_came_goes_on_with_the_platforms_span_as_parent() -> None:

@@ -65,7 +65,7 @@ def test_invoke_function_is_no_http_trigger_and_an_odd_method_is_other() -> None
 def test_a_callers_span_is_the_roots_parent_and_its_state_is_kept() -> None:
     """§8 test 1"""
     traced = Traced("c" * 32, "a" * 16, "b" * 16, "d" * 16, True, "vendor=1", "slow?")
-    root, *rest = spans_of(record(traced=traced))
+    root, *rest = spans_of(record(standing=traced))
     assert (root.trace, root.parent, root.state) == ("c" * 32, "d" * 16, "vendor=1")
     assert root.attributes["jaeger-debug-id"] == "slow?"
     assert {span.state for span in rest} == {"vendor=1"}
@@ -109,7 +109,7 @@ def test_all_of_the_time_is_covered_whatever_happened(made: InvocationRecord) ->
 def test_a_record_that_is_reported_twice_makes_the_same_spans() -> None:
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(cold_record()), type=InvocationRecord)
     assert spans_of(again) == spans_of(cold_record())
-    other = cold_record(traced=msgspec.structs.replace(TRACED, root="e" * 16))
+    other = cold_record(standing=msgspec.structs.replace(TRACED, root="e" * 16))
     assert not {span.span for span in spans_of(other)[1:-1]} & {span.span for span in spans_of(again)}
 
 
@@ -173,8 +173,8 @@ def test_a_functions_own_500_is_an_error_though_it_is_not_the_platforms() -> Non
 
 
 def test_an_invocation_that_stands_in_no_trace_has_no_spans() -> None:
-    assert spans_of(record(traced=None)) == []
-    assert not kept(record(traced=None, outcome=Outcome.TIMED_OUT), {ERRORS, COLD})
+    assert spans_of(record(standing=None)) == []
+    assert not kept(record(standing=None, outcome=Outcome.TIMED_OUT), {ERRORS, COLD})
 
 
 UNSAMPLED = msgspec.structs.replace(TRACED, sampled=False)
@@ -184,14 +184,14 @@ UNSAMPLED = msgspec.structs.replace(TRACED, sampled=False)
     ("made", "always", "stored"),
     [
         (record(), "", True),
-        (record(traced=UNSAMPLED), "errors,cold", False),  # §8 test 5
-        (record(traced=UNSAMPLED, outcome=Outcome.TIMED_OUT), "errors", True),
-        (record(traced=UNSAMPLED, status=500), "errors", True),
-        (record(traced=UNSAMPLED, outcome=Outcome.REFUSED, status=403), "errors", False),
-        (record(traced=UNSAMPLED, outcome=Outcome.TIMED_OUT), "cold", False),
-        (cold_record(traced=UNSAMPLED), "cold", True),
-        (cold_record(traced=UNSAMPLED), "errors", False),
-        (cold_record(traced=UNSAMPLED), "", False),
+        (record(standing=UNSAMPLED), "errors,cold", False),  # §8 test 5
+        (record(standing=UNSAMPLED, outcome=Outcome.TIMED_OUT), "errors", True),
+        (record(standing=UNSAMPLED, status=500), "errors", True),
+        (record(standing=UNSAMPLED, outcome=Outcome.REFUSED, status=403), "errors", False),
+        (record(standing=UNSAMPLED, outcome=Outcome.TIMED_OUT), "cold", False),
+        (cold_record(standing=UNSAMPLED), "cold", True),
+        (cold_record(standing=UNSAMPLED), "errors", False),
+        (cold_record(standing=UNSAMPLED), "", False),
     ],
 )
 def test_the_tail_rule(made: InvocationRecord, always: str, stored: bool) -> None:

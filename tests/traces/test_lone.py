@@ -30,7 +30,7 @@ def invoked(made: InvocationRecord) -> Invoked:
 
 def numbered(number: int, **more: object) -> InvocationRecord:
     traced = Traced(f"{number + 1:032x}", f"{number + 1:016x}", f"{number + 1:015x}f")
-    return replace(record(traced=traced, **more), request=f"1-{number:08x}-{number:024x}")
+    return replace(record(standing=traced, **more), request=f"1-{number:08x}-{number:024x}")
 
 
 @st.composite
@@ -44,7 +44,7 @@ def ordinary_records(draw: st.DrawFn) -> InvocationRecord:
         method=draw(st.sampled_from(["GET", "", "BREW"])),
         client=draw(st.sampled_from(["", "192.0.2.1"])),
         secure=draw(st.booleans()),
-        traced=replace(TRACED, parent=draw(st.sampled_from(["", "d" * 16]))),
+        standing=replace(TRACED, parent=draw(st.sampled_from(["", "d" * 16]))),
     )
 
 
@@ -120,7 +120,7 @@ def test_ordinary_ones_leave_room_for_what_is_worth_a_look() -> None:
 
 
 async def test_one_in_a_trace_that_is_none_is_counted_and_hurts_no_other(store: TraceStore) -> None:
-    broken = replace(record(), traced=replace(TRACED, trace="zz" * 16))
+    broken = replace(record(), standing=replace(TRACED, trace="zz" * 16))
     store.add_invocations([invoked(broken), invoked(record())])
     await store.flush()
     assert store.losses.invalid == 1

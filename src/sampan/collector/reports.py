@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, assert_never
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from sampan.link.channel import Channel, serve
@@ -150,7 +151,9 @@ class Reports:
     def _known(self, records: Iterable[InvocationRecord]) -> tuple[InvocationRecord, ...]:
         """With what the gateway does not say of those that had to wait for an instance."""
         failed = Outcome.START_FAILED
-        return tuple([self._completed(one) if one.cold or one.outcome is failed else one for one in records])
+        told = [self._completed(one) if one.cold or one.outcome is failed else one for one in records]
+        # What is sampled is asked for its ids again and again.
+        return tuple([replace(one, standing=one.traced) if one.standing is True else one for one in told])
 
     def _completed(self, record: InvocationRecord) -> InvocationRecord:
         """With the stages of its instance's start, which may be told beside it; a failed start is a cold one."""

@@ -110,12 +110,13 @@ class Exchange:
         "refusal",
         "request",
         "running",
+        "sampled",
         "secure",
+        "standing",
         "startup",
         "status",
         "target",
         "trace_lines",
-        "traced",
         "traceparent",
         "upgrade",
     )  # fmt: skip
@@ -149,7 +150,8 @@ class Exchange:
         self.cors: CrossOrigin | None = None  # what pages of other origins are told
         self.traceparent = b""  # as it came
         self.context_told = False  # other headers about a trace came, too
-        self.traced: Traced | None = None
+        self.standing: Traced | bool | None = None  # in a trace, as of `InvocationRecord`
+        self.sampled = False
         self.trace_lines = b""  # by which the function is told of its trace
         self.startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
         self.error = ""  # the code of what went wrong

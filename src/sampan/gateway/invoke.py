@@ -287,7 +287,7 @@ class Invoke:
     ) -> Call:
         """While the request is in the function: its log is framed, and an instance it spoilt is reported."""
         error: str = "Invocation canceled by client"
-        if exchange.traced is not None and exchange.traced.sampled:
+        if exchange.sampled:
             instance.reports = True
         instance.frames.start(exchange.request)
         try:
@@ -375,7 +375,7 @@ class Invoke:
                 exchange.client.peer.decode("latin-1"),
                 exchange.first_byte,
                 exchange.error,
-                exchange.traced,
+                exchange.standing,
                 exchange.startup,
                 exchange.secure,
                 exchange.reason,

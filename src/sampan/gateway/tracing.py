@@ -3,10 +3,11 @@
 from typing import Final
 
 from sampan.gateway.exchange import Exchange
+from sampan.model.names import trace_ids
 from sampan.telemetry import formats
-from sampan.telemetry.context import begin, extract
+from sampan.telemetry.context import begin, drawn, extract
 from sampan.telemetry.formats import NONE
-from sampan.telemetry.outgoing import container_lines, untraced_lines
+from sampan.telemetry.outgoing import container_lines, own_lines, untraced_lines
 
 _NONE: Final = NONE
 
@@ -36,5 +37,11 @@ class Tracing:
         else:
             context = _NONE
         ratio = self._ratio if sampling is None else sampling
-        exchange.traced = traced = begin(context, exchange.request, ratio)
+        if context is _NONE:
+            trace, _, span = trace_ids(exchange.request)
+            exchange.standing = exchange.sampled = sampled = drawn(trace, ratio)
+            exchange.trace_lines = own_lines(trace, span, sampled, self._jaeger_endpoint)
+            return
+        exchange.standing = traced = begin(context, exchange.request, ratio)
+        exchange.sampled = traced.sampled
         exchange.trace_lines = container_lines(context, traced, self._jaeger_endpoint)

@@ -123,7 +123,7 @@ def _invocation(record: InvocationRecord) -> Invocation:
         method=record.method,
         path=record.path,
         client=record.client,
-        trace_id=record.traced.trace if record.traced is not None else "",
+        trace_id=traced.trace if (traced := record.traced) is not None else "",
     )
 
 

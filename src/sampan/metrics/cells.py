@@ -137,7 +137,7 @@ def _observe(
     """Count a time of each record; of traced ones in each bucket, the last is its example."""
     places = [bisect_left(_TIME, each) for each in nanoseconds]
     whole = sum(nanoseconds) / 1e9
-    last = {place: at for at, place in enumerate(places) if _sampled(records[at])}
+    last = {place: at for at, place in enumerate(places) if records[at].sampled}
     marked = {place: _exemplar(records[at], nanoseconds[at]) for place, at in last.items()}
     for histogram in histograms:
         histogram.sum += whole
@@ -150,15 +150,12 @@ def _observe(
 def _last(records: Sequence[InvocationRecord]) -> Exemplar | None:
     """The last one that is sampled, by its whole time."""
     for record in reversed(records):
-        if _sampled(record):
+        if record.sampled:
             return _exemplar(record, max(0, record.ended - record.received))
     return None
 
 
-def _sampled(record: InvocationRecord) -> bool:
-    return record.traced is not None and record.traced.sampled
-
-
 def _exemplar(record: InvocationRecord, nanoseconds: int) -> Exemplar:
-    assert record.traced is not None
-    return record.traced.trace, nanoseconds / 1e9, record.ended / 1e9
+    traced = record.traced
+    assert traced is not None
+    return traced.trace, nanoseconds / 1e9, record.ended / 1e9

@@ -5,7 +5,7 @@ from enum import Enum
 import msgspec
 
 from sampan.model.instance import Stage
-from sampan.model.names import VersionKey
+from sampan.model.names import RequestId, VersionKey, trace_ids
 
 
 class Outcome(Enum):
@@ -53,10 +53,22 @@ class InvocationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     client: str = ""  # address
     first_byte: int = 0  # of the function's answer; 0: none came
     error: str = ""  # the code that was answered; "": none
-    traced: Traced | None = None
+    standing: Traced | bool | None = None  # in a trace; one that begins here is told by whether it is sampled alone
     startup: tuple[Stage, ...] = ()  # of the instance, where it was started for this request
     secure: bool = False  # the caller's connection was TLS
     reason: str = ""  # what went wrong, for people; "": nothing did, or the function has said it itself
+
+    @property
+    def traced(self) -> Traced | None:
+        standing = self.standing
+        if isinstance(standing, bool):
+            return Traced(*trace_ids(RequestId(self.request)), sampled=standing)
+        return standing
+
+    @property
+    def sampled(self) -> bool:
+        standing = self.standing
+        return standing.sampled if isinstance(standing, Traced) else bool(standing)
 
 
 _HARMLESS = frozenset((Outcome.REFUSED, Outcome.CLIENT_GONE))

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from sampan.model.invocation import Traced
-from sampan.model.names import RequestId
+from sampan.model.names import RequestId, trace_ids
 from sampan.telemetry import formats, members
 from sampan.telemetry.formats import MULTI, NONE, SINGLE, Context
 
@@ -34,10 +34,6 @@ DEBUG_ID_LENGTH = 128  # characters of a jaeger-debug-id that are kept
 
 _ALL = 1 << 64  # values that the lower half of a trace's id has
 _NONE: Final = NONE
-_Traced: Final = Traced
-_NO_SPAN: Final = "0" * 16
-_ONE: Final = "0" * 15 + "1"
-_TWO: Final = "0" * 15 + "2"
 
 Header = tuple[bytes, bytes, bytes]  # lower-case name, name as sent, value
 Told = dict[bytes, list[bytes]]
@@ -68,18 +64,12 @@ def extract(headers: Sequence[Header]) -> Context:
 def begin(context: Context, request: RequestId, ratio: float) -> Traced:
     """Where a request stands: in the trace that it came with, or in a new one that has the request's own digits.
 
-    ratio: share of new traces that is sampled. The request's random digits make the span ids, too: each has 16 of
-    24, so nobody else has them, and drawing others would take longer than all the rest.
+    ratio: share of new traces that is sampled.
     """
-    digits = request[11:]
-    root, invocation = digits[:16], digits[8:]
-    if root == _NO_SPAN or invocation == _NO_SPAN:
-        root, invocation = _ONE, _TWO
+    own, root, invocation = trace_ids(request)
     if context is _NONE:
-        trace = request[2:10] + digits
-        drawn = ratio >= 1.0 or (ratio > 0.0 and trace[16:] < _limit(ratio))
-        return _Traced(trace, root, invocation, "", drawn)
-    trace = context.trace or request[2:10] + digits
+        return Traced(own, root, invocation, "", drawn(own, ratio))
+    trace = context.trace or own
     kept = sampled(context, ratio, trace)
     return Traced(trace, root, invocation, context.span, kept, context.state, context.debug_id)
 
@@ -91,7 +81,12 @@ def sampled(context: Context, ratio: float, trace: str) -> bool:
     """
     if context.sampled is not None:
         return context.sampled
-    return trace[16:] < _limit(ratio)
+    return drawn(trace, ratio)
+
+
+def drawn(trace: str, ratio: float) -> bool:
+    """As `sampled`, of a trace that nobody has decided about."""
+    return ratio >= 1.0 or (ratio > 0.0 and trace[16:] < _limit(ratio))
 
 
 @functools.lru_cache(1024)

@@ -11,7 +11,7 @@ from typing import Final
 from sampan.model.invocation import Traced
 from sampan.telemetry import members
 from sampan.telemetry.context import FC_CONTEXT, TRACE_HEADERS, Header
-from sampan.telemetry.formats import MULTI, NONE, SINGLE, Context
+from sampan.telemetry.formats import MULTI, SINGLE, Context
 
 REPLACED = TRACE_HEADERS - {FC_CONTEXT, b"x-amzn-trace-id", b"jaeger-debug-id", b"jaeger-baggage"}
 """Of a request's trace headers those that are written anew, so not passed on; x-fc-* never are."""
@@ -23,7 +23,6 @@ EMPTY = (
 )
 """When tracing is off."""
 
-_NONE: Final = NONE
 _FC_LINE: Final = "X-Fc-Tracing-Opentracing-Span-Context: "
 _NO_BAGGAGE: Final = f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json('')}\r\n"
 _ENDPOINT: Final = "X-Fc-Tracing-Jaeger-Endpoint: "
@@ -32,15 +31,6 @@ _ENDPOINT: Final = "X-Fc-Tracing-Jaeger-Endpoint: "
 def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> bytes:
     """The lines for one request. jaeger_endpoint: URL to which the function may report."""
     trace, span = traced.trace, traced.invocation
-    if context is _NONE:  # nearly all requests: nothing but the ids is their own
-        flag = "1" if traced.sampled else "0"
-        short, brief = trace, span
-        if trace[0] == "0" or span[0] == "0":
-            short, brief = trace.lstrip("0"), span.lstrip("0")
-        return (
-            f"traceparent: 00-{trace}-{span}-0{flag}\r\nuber-trace-id: {trace}:{span}:0:{flag}\r\n"
-            f"{_FC_LINE}{short}:{brief}:0:{flag}\r\n{_NO_BAGGAGE}{_ENDPOINT}{jaeger_endpoint}\r\n"
-        ).encode()
     flag = ("3" if context.debug else "1") if traced.sampled else "0"
     level = (1 if traced.sampled else 0) + (2 if context.random else 0)
     baggage = context.baggage
@@ -58,6 +48,18 @@ def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> b
     if context.b3:
         lines += _b3_lines(context, traced)
     return lines.encode("latin-1", "replace")
+
+
+def own_lines(trace: str, span: str, sampled: bool, jaeger_endpoint: str) -> bytes:
+    """The same of a trace that begins here, as nearly all do: nothing but the ids is its own."""
+    flag = "1" if sampled else "0"
+    short, brief = trace, span
+    if trace[0] == "0" or span[0] == "0":
+        short, brief = trace.lstrip("0"), span.lstrip("0")
+    return (
+        f"traceparent: 00-{trace}-{span}-0{flag}\r\nuber-trace-id: {trace}:{span}:0:{flag}\r\n"
+        f"{_FC_LINE}{short}:{brief}:0:{flag}\r\n{_NO_BAGGAGE}{_ENDPOINT}{jaeger_endpoint}\r\n"
+    ).encode()
 
 
 def fc_context(traced: Traced, debug: bool = False) -> str:

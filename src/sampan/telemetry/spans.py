@@ -27,9 +27,9 @@ _OUT_OF_MEMORY = "OutOfMemory"
 
 def kept(record: InvocationRecord, always: Collection[str]) -> bool:
     """Whether its spans are stored: it was sampled, or it is of a kind that always is. always: ERRORS, COLD."""
-    if record.traced is None:
+    if record.standing is None:
         return False
-    if record.traced.sampled:
+    if record.sampled:
         return True
     return (ERRORS in always and is_error(record)) or (COLD in always and record.cold)
 
@@ -63,8 +63,8 @@ def ordinary(record: InvocationRecord) -> bool:
         and record.status < 500
         and not (record.cold or record.startup or record.error)
         and 0 < record.received <= record.leased <= record.ended
-        and record.traced is not None
-        and not record.traced.debug_id
+        and record.standing is not None
+        and (isinstance(record.standing, bool) or not record.standing.debug_id)
     )
 
 
@@ -87,7 +87,7 @@ def own(record: InvocationRecord) -> dict[str, str | int]:
 
 def count(record: InvocationRecord) -> int:
     """How many spans `platform_spans` makes."""
-    if record.traced is None:
+    if record.standing is None:
         return 0
     if ordinary(record):
         return 3  # root, Schedule, Invocation
@@ -102,9 +102,10 @@ def platform_spans(
     record: InvocationRecord, facts: VersionFacts, account: str, region: str, max_memory_mb: float | None = None
 ) -> list[Span]:
     """Root first; none when the invocation stands in no trace. max_memory_mb: used at the peak, where known."""
-    if record.traced is None:
+    traced = record.traced
+    if traced is None:
         return []
-    making = _Making(record, record.traced, facts, account, region)
+    making = _Making(record, traced, facts, account, region)
     root = making.root(max_memory_mb)
     return [root, *making.beneath(root.span, layout(record))]
 

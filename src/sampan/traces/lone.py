@@ -45,10 +45,11 @@ class Lone:
             return None
         invoked, spans = came[0].invoked, came[0].spans
         kind, record, function = self._kind(invoked), invoked.record, invoked.function[:LONGEST]
+        traced = record.traced
         trace.first = trace.start = trace.root_start = record.received // 1000
         trace.last = record.ended // 1000
         trace.duration = trace.last - trace.first
-        trace.rank = 2 if record.traced is not None and record.traced.parent else 0
+        trace.rank = 2 if traced is not None and traced.parent else 0
         trace.name = trace.service = trace.function = function
         trace.request, trace.spans, trace.packed = record.request[:LONGEST], spans, spans * SPAN
         trace.services = {function: [spans, 0]}

@@ -70,15 +70,13 @@ class Queue:
     def add_invocations(self, invoked: Iterable[Invoked]) -> None:
         """Take what there is room for, and leave some to spans that are no ordinary invocation's."""
         for each in invoked:
-            record = each.record
-            if record.traced is None or not (
-                _whole(record.traced.trace) and _possible(record.received, record.ended)
-            ):
+            record, traced = each.record, each.record.traced
+            if traced is None or not (_whole(traced.trace) and _possible(record.received, record.ended)):
                 self._losses.invalid += 1
                 continue
             made = count(record)
             most = int(self._most_spans * ORDINARY) if ordinary(record) else self._most_spans
-            size = SIZE + len(record.path) + len(record.traced.state) + len(record.reason)
+            size = SIZE + len(record.path) + len(traced.state) + len(record.reason)
             self._admit(Invocation(each, made, size), made, size, most)
 
     def _admit(self, each: Waiting | Invocation, made: int, size: int, most: int) -> None:

@@ -198,8 +198,9 @@ def _id(each: Waiting | Invocation) -> str:
     """Of the trace."""
     if isinstance(each, Waiting):
         return each.span.trace
-    assert each.invoked.record.traced is not None
-    return each.invoked.record.traced.trace
+    traced = each.invoked.record.traced
+    assert traced is not None
+    return traced.trace
 
 
 def _spans(some: Iterable[Waiting | Invocation], losses: Losses) -> Iterator[Waiting]:
