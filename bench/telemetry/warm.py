@@ -1,8 +1,8 @@
 """The gateway's warm path with tracing, beside the same without: requests a second, and CPU of each.
 
 Three gateways stand behind the same load, each alone while it is measured. A turn measures each once, every other
-turn from the last to the first, and ratios are taken turn by turn: many short turns, since what else the machine does
-comes and goes. On a machine that does other work, CPU per request is the steadier of the two.
+turn from the last to the first, and ratios are taken turn by turn: many short turns, since what else the machine
+does comes and goes. On a machine that does other work, CPU per request is the steadier of the two.
 """
 
 import statistics
