@@ -151,16 +151,22 @@ class Reports:
     def _known(self, records: Iterable[InvocationRecord]) -> tuple[InvocationRecord, ...]:
         """With what the gateway does not say of those that had to wait for an instance."""
         failed = Outcome.START_FAILED
-        told = [self._completed(one) if one.cold or one.outcome is failed else one for one in records]
-        # What is sampled is asked for its ids again and again.
-        return tuple([replace(one, standing=one.traced) if one.standing is True else one for one in told])
+        return tuple([
+            self._completed(one) if one.cold or one.standing is True or one.outcome is failed else one
+            for one in records
+        ])  # fmt: skip
 
     def _completed(self, record: InvocationRecord) -> InvocationRecord:
-        """With the stages of its instance's start, which may be told beside it; a failed start is a cold one."""
+        """With the stages of its instance's start, which may be told beside it; a failed start is a cold one.
+
+        And with its ids, where it is sampled: it is asked for them again and again.
+        """
+        if record.standing is True:
+            record = replace(record, standing=record.traced)
         if not record.cold:
-            return msgspec.structs.replace(record, cold=True) if waited_for_start(record) else record
+            return replace(record, cold=True) if waited_for_start(record) else record
         startup = () if record.startup else self._startups.get(InstanceId(record.instance), ())
-        return msgspec.structs.replace(record, startup=startup) if startup else record
+        return replace(record, startup=startup) if startup else record
 
     def _left(self, connection: Connection) -> None:
         self._connections.discard(connection)

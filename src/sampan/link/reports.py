@@ -9,6 +9,8 @@ more after a broken connection. A life's records are numbered from 1 in the orde
 batches they come in the collector knows which it has; a gap in the numbers is what the gateway had no room to keep.
 """
 
+from typing import cast
+
 import msgspec
 
 from sampan.link.messages import ServedVersion
@@ -39,12 +41,13 @@ class Records(_Message, frozen=True):
     """Invocations that ended since the last batch, and what those of their versions were that are known."""
 
     seq: int  # number of the first record, from 1; the others follow without a gap
-    entries: tuple[InvocationRecord | bytes, ...]  # as they lie in a journal: each may have its head before it
+    entries: tuple[InvocationRecord | bytes, ...]  # records; of a journal, each with its head before it
     versions: dict[VersionKey, VersionFacts]
 
     @property
     def records(self) -> tuple[InvocationRecord, ...]:
-        return tuple([one for one in self.entries if isinstance(one, InvocationRecord)])
+        told = self.entries
+        return cast(tuple[InvocationRecord, ...], told[1::2] if told and isinstance(told[0], bytes) else told)
 
 
 class EncodedRecords(msgspec.Struct, frozen=True, tag="Records"):
