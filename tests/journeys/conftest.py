@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sampan.sdk import Client
 from tests.journeys.platform import Platform, running
 
 
@@ -13,6 +14,13 @@ from tests.journeys.platform import Platform, running
 def platform() -> Iterator[Platform]:
     with running(Path(tempfile.mkdtemp(prefix="sampan-journeys-"))) as up:
         yield up
+
+
+@pytest.fixture(scope="module")
+def client(platform: Platform) -> Iterator[Client]:
+    """Of the module's platform, where it has one of its own."""
+    with platform.client() as made:
+        yield made
 
 
 @pytest.fixture

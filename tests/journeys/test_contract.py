@@ -38,12 +38,6 @@ HTTP_HEADERS = HEADERS | {"x-fc-base-path", "x-fc-client-ip"}
 
 
 @pytest.fixture(scope="module")
-def client(platform: Platform) -> Iterator[Client]:
-    with platform.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def image(platform: Platform) -> str:
     return platform.push("misbehave")
 

@@ -74,12 +74,6 @@ def platform(operators: Receiver) -> Iterator[Platform]:
         yield up
 
 
-@pytest.fixture(scope="module")
-def client(platform: Platform) -> Iterator[Client]:
-    with platform.client() as made:
-        yield made
-
-
 @pytest.fixture(scope="module", autouse=True)
 def functions(platform: Platform, client: Client) -> None:
     entrypoint = ["/usr/bin/python3", "-c", LATER]

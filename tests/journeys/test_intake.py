@@ -102,12 +102,6 @@ def platform() -> Iterator[Platform]:
         yield up
 
 
-@pytest.fixture(scope="module")
-def client(platform: Platform) -> Iterator[Client]:
-    with platform.client() as made:
-        yield made
-
-
 @pytest.fixture(scope="module", autouse=True)
 def functions(platform: Platform, client: Client) -> None:
     """`teller`, of which there is a version 1, and two more that send as they are told."""
