@@ -6,7 +6,7 @@ from typing import Final
 
 from sampan.model.names import RequestId
 
-GATHER: Final = 0.005  # seconds: a write costs as much as a fifth of a request
+GATHER: Final = 0.005  # seconds: each turn of many would be a system call for an instance
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 

@@ -37,7 +37,7 @@ def container_lines(context: Context, traced: Traced, jaeger_endpoint: str) -> b
     lines = (
         f"traceparent: 00-{trace}-{span}-0{level}\r\n"
         f"uber-trace-id: {trace}:{span}:0:{flag}\r\n"
-        f"{_FC_LINE}{_stripped(trace, span, traced.parent)}:{flag}\r\n"
+        f"{_FC_LINE}{fc_context(traced, context.debug)}\r\n"
         f"X-Fc-Tracing-Opentracing-Span-Baggages: {members.as_json(baggage)}\r\n"
         f"{_ENDPOINT}{jaeger_endpoint}\r\n"
     )
@@ -65,17 +65,14 @@ def own_lines(trace: str, span: str, sampled: bool, jaeger_endpoint: str) -> byt
 def fc_context(traced: Traced, debug: bool = False) -> str:
     """Function Compute's form: no zeros in front, and a trace that begins here has the parent 0."""
     flag = ("3" if debug else "1") if traced.sampled else "0"
-    return f"{_stripped(traced.trace, traced.invocation, traced.parent)}:{flag}"
+    trace, span, parent = (id_.lstrip("0") for id_ in (traced.trace, traced.invocation, traced.parent))
+    return f"{trace}:{span}:{parent or '0'}:{flag}"
 
 
 def untraced_lines(headers: Sequence[Header]) -> bytes:
     """When tracing is off: what came goes on as it came, since nobody here makes a span of it."""
     came = [b"%b: %b\r\n" % (name, value) for lower, name, value in headers if lower in REPLACED]
     return EMPTY + b"".join(came)
-
-
-def _stripped(trace: str, span: str, parent: str) -> str:
-    return f"{trace.lstrip('0')}:{span.lstrip('0')}:{parent.lstrip('0') or '0'}"
 
 
 def _b3_lines(context: Context, traced: Traced) -> str:
